@@ -1,0 +1,5 @@
+"""Sparse attention to see, run and trust."""
+
+__version__ = "0.1.0"
+from sparsevis.pattern import *
+from sparsevis.patterns import *

@@ -1,0 +1,447 @@
+"""A pattern is an immutable rule: which key positions a query position may attend.
+
+It is written once, as `allows`, and has no length, no block and no heads. The mask, the formula, the tiles a kernel walks, the exact
+counts and the pictures are readings of that one method. Patterns combine with `&`, `|`, `~` and `-`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, dataclass, fields
+from functools import reduce
+from html import escape
+from operator import index
+
+import numpy as np
+
+from sparsevis import sketch
+from sparsevis.readings import Relation, Symbol, negate
+from sparsevis.sift import MEMORY_LIMIT, check_memory, sift
+
+__all__ = ["And", "Not", "Or", "Pattern", "PerHead", "from_dict", "resolve_offset", "whole"]
+
+
+class Pattern:
+    """What every pattern can do; a subclass is a frozen dataclass with `allows` and, for pictures, an `ingredient`."""
+
+    ingredient = "dense"
+
+    def allows(self, q, k, n):
+        """Tell whether the query at position `q` may attend the key at position `k` of `n`; operators only."""
+        raise NotImplementedError(f"{type(self).__name__} has no rule: define allows(self, q, k, n)")
+
+    def __and__(self, other):
+        return And(self, other) if isinstance(other, Pattern) else NotImplemented
+
+    def __or__(self, other):
+        return Or(self, other) if isinstance(other, Pattern) else NotImplemented
+
+    def __sub__(self, other):
+        return And(self, Not(other)) if isinstance(other, Pattern) else NotImplemented
+
+    def __invert__(self):
+        return Not(self)
+
+    def __bool__(self):
+        raise TypeError("a pattern is neither true nor false: combine patterns with & | ~ (not `and`, `or`, `not`)")
+
+    @property
+    def length(self):
+        """The only number of keys the pattern fits, if it holds a table; else None."""
+        return None
+
+    def formula(self):
+        """Return the rule over query position i, key position j and number of keys n, as text that is code again.
+
+        >>> from sparsevis import Causal, SlidingWindow
+        >>> (Causal() & SlidingWindow(3, 1)).formula()
+        '(j <= i) & ((i - j <= 3) & (j - i <= 1))'
+        """
+        return str(self.allows(Symbol("i"), Symbol("j"), Symbol("n")))
+
+    def mask(self, nq, nk=None, offset=None):
+        """Return the pairs as a boolean array (nq, nk), True where the query may attend the key.
+
+        Parameters
+        ----------
+        nq, nk : int
+            Numbers of queries and keys; `nk` is `nq` where it is left out.
+        offset : int, "top-left" or "bottom-right", optional
+            Where query 0 stands: query q has position q + offset. Must be said if `nk` differs from `nq`.
+
+        Raises
+        ------
+        MemoryError
+            If the mask would take more than 4 GiB; count with `counts` or build a `Layout` instead.
+
+        Examples
+        --------
+        >>> from sparsevis import Causal
+        >>> Causal().mask(2, 4, offset="bottom-right").astype(int)
+        array([[1, 1, 1, 0],
+               [1, 1, 1, 1]])
+        """
+        (nq, nk), offset = _sizes(nq, nk, offset)
+        check_memory(nq * nk, MEMORY_LIMIT, f"a mask of {nq:,} x {nk:,} pairs")
+        answer = self.allows(np.arange(nq)[:, None] + offset, np.arange(nk), nk)
+        return np.array(np.broadcast_to(answer, (nq, nk)))
+
+    def counts(self, nq, nk=None, cells=64, offset=None):
+        """Return (pairs, cell): exact numbers of pairs in squares of cell x cell positions, at most `cells` squares a side.
+
+        Works at any length without an n x n array; `cell` is a power of two.
+
+        Examples
+        --------
+        >>> from sparsevis import Causal
+        >>> pairs, cell = Causal().counts(1 << 20, cells=2)
+        >>> cell, int(pairs.sum()) == (1 << 20) * ((1 << 20) + 1) // 2
+        (524288, True)
+        """
+        (nq, nk), offset = _sizes(nq, nk, offset)
+        cell = 1 << (-(-max(nq, nk, 1) // cells) - 1).bit_length()
+        block = min(cell, 64)
+        return sift(self.allows, (nq, nk), (block, block), offset).counts(cell // block), cell
+
+    def parts(self):
+        """Return the members of the union this pattern is, in order; a pattern that is no union is its own only part.
+
+        >>> from sparsevis import Causal, Global, SlidingWindow
+        >>> [p.ingredient for p in (Causal() & (SlidingWindow(3) | Global([0]))).parts()]
+        ['window', 'global']
+        """
+        return (self,)
+
+    def example_length(self):
+        """Return a number of keys at which a small picture shows what the pattern does."""
+        return self.length or min(max(16, 1 << (4 * self._scale() - 1).bit_length()), 1 << 16)
+
+    def _scale(self):
+        """The largest of the pattern's own lengths."""
+        weight = {"block": 4, "seed": 0, "tokens": 0, "head": 0, "heads": 0}
+        sizes = [weight.get(f.name, 1) * getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), int)]
+        return max([1, *sizes])
+
+    def to_dict(self):
+        """Return the pattern as plain JSON values; `from_dict` makes it again.
+
+        >>> from sparsevis import SlidingWindow, from_dict
+        >>> SlidingWindow(3).to_dict()
+        {'pattern': 'SlidingWindow', 'left': 3, 'right': 0}
+        >>> from_dict(SlidingWindow(3).to_dict()) == SlidingWindow(3)
+        True
+        """
+        return {"pattern": type(self).__name__} | {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    def __repr__(self):
+        shown = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != _default(f)]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __str__(self):
+        n = self.example_length()
+        pairs, cell = self.counts(n, cells=32)
+        scale = f", each cell {cell} x {cell} pairs" if cell > 1 else ""
+        head = [repr(self), _shorten(self.formula()), f"at n = {n:,}{scale}: {sketch.facts(int(pairs.sum()), n, n)}"]
+        return "\n".join([*dict.fromkeys(head), sketch.text(_share(pairs, n, n, cell))])
+
+    def layers(self, n, cells=64):
+        """Return (ingredient, share) for each part: the share of every cell that this part is the first to allow."""
+        out, seen = [], None
+        for part in self.parts():
+            pairs, cell = (part if seen is None else part - seen).counts(n, cells=cells)
+            out.append((part.ingredient, _share(pairs, n, n, cell)))
+            seen = part if seen is None else seen | part
+        return out
+
+    def _repr_html_(self):
+        n = self.example_length()
+        layers = self.layers(n, cells=48)
+        nnz = int(self.counts(n)[0].sum())
+        picture = sketch.svg(layers, title=f"{self!r} at n = {n}")
+        return (
+            f'<div style="display:flex;gap:1em;align-items:center">{picture}<div><code>{escape(repr(self))}</code><br>'
+            f"<code>{escape(_shorten(self.formula()))}</code><br>n = {n:,}: {escape(sketch.facts(nnz, n, n))}</div></div>"
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class And(Pattern):
+    """The pairs both patterns allow."""
+
+    a: Pattern
+    b: Pattern
+
+    def allows(self, q, k, n):
+        """See `Pattern.allows`."""
+        return self.a.allows(q, k, n) & self.b.allows(q, k, n)
+
+    @property
+    def length(self):
+        """See `Pattern.length`."""
+        return _same_length(self.a, self.b)
+
+    @property
+    def ingredient(self):
+        """That of the more telling of the two."""
+        return self.b.ingredient if self.a.ingredient == "dense" else self.a.ingredient
+
+    def parts(self):
+        """See `Pattern.parts`: a union below is drawn to the top."""
+        if len(self.a.parts()) == len(self.b.parts()) == 1:
+            return (self,)
+        return tuple(And(a, b) for a in self.a.parts() for b in self.b.parts())
+
+    def _scale(self):
+        return max(self.a._scale(), self.b._scale())
+
+    def __repr__(self):
+        if isinstance(self.b, Not):
+            return f"{_nested(self.a)} - {_nested(self.b.a)}"
+        return f"{_nested(self.a)} & {_nested(self.b)}"
+
+
+@dataclass(frozen=True, repr=False)
+class Or(Pattern):
+    """The pairs either pattern allows."""
+
+    a: Pattern
+    b: Pattern
+
+    def allows(self, q, k, n):
+        """See `Pattern.allows`."""
+        return self.a.allows(q, k, n) | self.b.allows(q, k, n)
+
+    @property
+    def length(self):
+        """See `Pattern.length`."""
+        return _same_length(self.a, self.b)
+
+    @property
+    def ingredient(self):
+        """That of the first part."""
+        return self.a.ingredient
+
+    def parts(self):
+        """See `Pattern.parts`."""
+        return self.a.parts() + self.b.parts()
+
+    def _scale(self):
+        return max(self.a._scale(), self.b._scale())
+
+    def __repr__(self):
+        left = repr(self.a) if isinstance(self.a, Or) else _nested(self.a)
+        return f"{left} | {_nested(self.b)}"
+
+
+@dataclass(frozen=True, repr=False)
+class Not(Pattern):
+    """The pairs the pattern does not allow."""
+
+    a: Pattern
+
+    def allows(self, q, k, n):
+        """See `Pattern.allows`."""
+        return negate(self.a.allows(q, k, n))
+
+    @property
+    def length(self):
+        """See `Pattern.length`."""
+        return self.a.length
+
+    def _scale(self):
+        return self.a._scale()
+
+    def __repr__(self):
+        return f"~{_nested(self.a)}"
+
+
+class PerHead:
+    """One pattern for each query head.
+
+    Parameters
+    ----------
+    *patterns : Pattern
+        The pattern of head 0, 1, ...
+
+    Examples
+    --------
+    >>> from sparsevis import Causal, PerHead, SlidingWindow
+    >>> heads = PerHead(SlidingWindow(1), SlidingWindow(3)) & Causal()
+    >>> len(heads), heads.mask(4).shape
+    (2, (2, 4, 4))
+    """
+
+    def __init__(self, *patterns):
+        if not patterns or not all(isinstance(p, Pattern) for p in patterns):
+            raise TypeError(f"PerHead needs one or more patterns, one a head; it was given {patterns!r}")
+        self.patterns = patterns
+
+    def cycled(self, heads):
+        """Return the same patterns repeated in turn for `heads` heads: head h has pattern h modulo their number."""
+        return PerHead(*(self.patterns[h % len(self)] for h in range(heads)))
+
+    def mask(self, nq, nk=None, offset=None):
+        """Return a boolean array (heads, nq, nk); see `Pattern.mask`."""
+        return np.stack([p.mask(nq, nk, offset) for p in self.patterns])
+
+    def union(self):
+        """Return the pattern of the pairs that some head allows."""
+        return reduce(lambda a, b: a | b, dict.fromkeys(self.patterns))
+
+    def to_dict(self):
+        """Return plain JSON values; see `Pattern.to_dict`."""
+        return {"pattern": "PerHead", "patterns": [p.to_dict() for p in self.patterns]}
+
+    def example_length(self):
+        """See `Pattern.example_length`."""
+        return max(p.example_length() for p in self.patterns)
+
+    def _map(self, other, combine):
+        if isinstance(other, Pattern):
+            return PerHead(*(combine(p, other) for p in self.patterns))
+        if isinstance(other, PerHead):
+            if len(other) != len(self):
+                raise ValueError(f"PerHead of {len(self)} heads combined with one of {len(other)}: the numbers of heads must be equal")
+            return PerHead(*map(combine, self.patterns, other.patterns))
+        return NotImplemented
+
+    def __and__(self, other):
+        return self._map(other, lambda a, b: a & b)
+
+    def __or__(self, other):
+        return self._map(other, lambda a, b: a | b)
+
+    def __sub__(self, other):
+        return self._map(other, lambda a, b: a - b)
+
+    __rand__, __ror__ = __and__, __or__
+
+    def __invert__(self):
+        return PerHead(*(~p for p in self.patterns))
+
+    def __len__(self):
+        return len(self.patterns)
+
+    def __getitem__(self, head):
+        return self.patterns[head]
+
+    def __eq__(self, other):
+        return self.patterns == other.patterns if isinstance(other, PerHead) else NotImplemented
+
+    def __hash__(self):
+        return hash(("PerHead", self.patterns))
+
+    def __bool__(self):
+        return Pattern.__bool__(self)
+
+    def __repr__(self):
+        return f"PerHead({', '.join(map(repr, self.patterns))})"
+
+    def __str__(self):
+        return "\n".join(f"head {h}: {p}" for h, p in enumerate(self.patterns))
+
+    def _repr_html_(self):
+        return "".join(f"<p>head {h}</p>{p._repr_html_()}" for h, p in enumerate(self.patterns))
+
+
+def from_dict(data):
+    """Make the pattern that `to_dict` wrote; a JSON text is taken too. Runs no code from the data.
+
+    Raises
+    ------
+    ValueError
+        If the data names no known pattern or a field it does not have.
+    """
+    data = json.loads(data) if isinstance(data, str) else data
+    known = {c.__name__: c for c in _subclasses(Pattern)}
+    if not isinstance(data, dict) or data.get("pattern") not in [*known, "PerHead"]:
+        raise ValueError(f"no pattern is described by {str(data)[:80]!r}: need a dict whose 'pattern' is one of {sorted([*known, 'PerHead'])}")
+    given = {name: value for name, value in data.items() if name != "pattern"}
+    if data["pattern"] == "PerHead":
+        return PerHead(*map(from_dict, given.get("patterns", [])))
+    cls = known[data["pattern"]]
+    wrong = set(given) - {f.name for f in fields(cls)}
+    if wrong:
+        raise ValueError(f"{cls.__name__} has no field {sorted(wrong)}: its fields are {[f.name for f in fields(cls)]}")
+    return cls(**{name: _value(value) for name, value in given.items()})
+
+
+def resolve_offset(nq, nk, offset):
+    """Return the position of query 0 as an int: `offset` itself, 0 for "top-left", nk - nq for "bottom-right"."""
+    if offset is None:
+        if nq != nk:
+            raise ValueError(f'{nq} queries over {nk} keys: say offset="top-left", offset="bottom-right" or a number')
+        return 0
+    if isinstance(offset, str):
+        if offset not in ("top-left", "bottom-right"):
+            raise ValueError(f'offset={offset!r}: needs "top-left", "bottom-right" or a whole number')
+        return nk - nq if offset == "bottom-right" else 0
+    return index(offset)
+
+
+def whole(pattern, name, low, high=None, none=False):
+    """Check that a field is a whole number from `low` to `high` (or None, if `none`), and store it as a plain int."""
+    value = getattr(pattern, name)
+    if isinstance(value, Symbol) or (none and value is None):
+        return
+    allowed = f"a whole number {'>= ' + str(low) if high is None else f'from {low} to {high}'}{' or None' if none else ''}"
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{type(pattern).__name__}: {name} is {value!r}, and needs {allowed}") from None
+    if isinstance(value, bool | np.bool_) or number < low or (high is not None and number > high):
+        raise ValueError(f"{type(pattern).__name__}: {name} is {value!r}, and needs {allowed}")
+    object.__setattr__(pattern, name, number)
+
+
+def _sizes(nq, nk, offset):
+    nq, nk = index(nq), index(nq if nk is None else nk)
+    if nq < 0 or nk < 0:
+        raise ValueError(f"{nq} queries over {nk} keys: lengths cannot be negative")
+    return (nq, nk), resolve_offset(nq, nk, offset)
+
+
+def _same_length(a, b):
+    if a.length is not None and b.length is not None and a.length != b.length:
+        raise ValueError(f"{a!r} is for {a.length} keys and {b!r} for {b.length}: they cannot be combined")
+    return b.length if a.length is None else a.length
+
+
+def _share(pairs, nq, nk, cell):
+    height = np.minimum(cell, nq - cell * np.arange(pairs.shape[0]))
+    width = np.minimum(cell, nk - cell * np.arange(pairs.shape[1]))
+    return pairs / np.outer(height, width)
+
+
+def _nested(pattern):
+    return f"({pattern!r})" if isinstance(pattern, And | Or) else repr(pattern)
+
+
+def _default(field):
+    return field.default if field.default is not MISSING else field
+
+
+def _shorten(text, limit=300):
+    return text if len(text) <= limit else text[: limit - 4] + " ..."
+
+
+def _plain(value):
+    if isinstance(value, Pattern):
+        return value.to_dict()
+    if isinstance(value, Relation):
+        return {"columns": value.columns, "rows": value.lists()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _value(value):
+    if isinstance(value, dict) and "pattern" in value:
+        return from_dict(value)
+    if isinstance(value, dict):
+        columns = value["columns"]
+        codes = [i * columns + j for i, row in enumerate(value["rows"]) for j in row]
+        return Relation(len(value["rows"]), columns, codes)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _subclasses(cls):
+    return [s for c in cls.__subclasses__() for s in (c, *_subclasses(c))]
