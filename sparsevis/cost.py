@@ -1,0 +1,177 @@
+"""What a pattern costs: exact counts of pairs, and what follows from them in work, traffic and memory.
+
+    needed     flops = 2 pairs (d + dv): one multiplication and one addition for each element of q . k and of p v
+    computed   the same over whole tiles: a kernel cannot do less than a tile, and the ratio of the two is the block tax
+    bytes      a tiled kernel reads q once and k, v once for each tile it visits, and writes o and lse; the naive method also
+               writes and reads the scores and the probabilities, n x n of each
+    memory     beyond inputs and output: the layout for the tiled kernel, scores and probabilities for the naive method
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from sparsevis.layout import Layout, _block
+from sparsevis.pattern import Pattern, PerHead, _sizes
+from sparsevis.patterns import Dense
+from sparsevis.sift import sift
+
+__all__ = ["Cost", "cost"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of one attention call, summed over batch and heads unless said otherwise.
+
+    Attributes
+    ----------
+    nq, nk, head_dim, value_dim, heads, kv_heads, batch, itemsize, block
+        What was asked about; `itemsize` in bytes, `block` (rows, columns).
+    nnz : int
+        Allowed pairs of all heads of one batch element.
+    computed : int
+        Pairs in the tiles that hold an allowed one: what a tiled kernel works through.
+    full, partial : int
+        Numbers of those tiles.
+    """
+
+    nq: int
+    nk: int
+    head_dim: int
+    value_dim: int
+    heads: int
+    kv_heads: int
+    batch: int
+    itemsize: int
+    block: tuple[int, int]
+    nnz: int
+    computed: int
+    full: int
+    partial: int
+
+    @property
+    def pairs(self):
+        """All pairs of all heads of one batch element: what dense attention computes."""
+        return self.heads * self.nq * self.nk
+
+    @property
+    def density(self):
+        """Allowed pairs over all pairs."""
+        return self.nnz / self.pairs if self.pairs else 0.0
+
+    @property
+    def block_tax(self):
+        """Computed pairs for one allowed pair; nan where nothing is allowed."""
+        return self.computed / self.nnz if self.nnz else float("nan")
+
+    @property
+    def keys_per_query(self):
+        """Allowed keys of a query on average."""
+        return self.nnz / (self.heads * self.nq) if self.heads * self.nq else 0.0
+
+    @property
+    def flops(self):
+        """Floating-point operations of the two products over the allowed pairs."""
+        return 2 * self.batch * self.nnz * (self.head_dim + self.value_dim)
+
+    @property
+    def flops_computed(self):
+        """The same over the computed pairs."""
+        return 2 * self.batch * self.computed * (self.head_dim + self.value_dim)
+
+    @property
+    def flops_dense(self):
+        """The same over all pairs."""
+        return 2 * self.batch * self.pairs * (self.head_dim + self.value_dim)
+
+    @property
+    def bytes_tiled(self):
+        """Bytes a tiled kernel moves: q in, o and lse out, and k and v for every tile (tiles at edges counted whole)."""
+        tiles = (self.full + self.partial) * self.block[1] * (self.head_dim + self.value_dim)
+        return self.batch * (self._once() + self.itemsize * tiles)
+
+    @property
+    def bytes_naive(self):
+        """Bytes the naive method moves: every input and output once, scores and probabilities written and read back."""
+        inputs = self.kv_heads * self.nk * (self.head_dim + self.value_dim)
+        return self.batch * (self._once() + self.itemsize * (inputs + 4 * self.pairs))
+
+    @property
+    def memory_tiled(self):
+        """Bytes beyond inputs and outputs that a tiled kernel's layout takes: 8 a listed tile, 8 a block row."""
+        return 8 * (self.full + self.partial + self.heads * -(-self.nq // self.block[0]))
+
+    @property
+    def memory_naive(self):
+        """Bytes of the n x n scores and probabilities."""
+        return 2 * self.batch * self.itemsize * self.pairs
+
+    @property
+    def intensity(self):
+        """Flops for each byte the tiled kernel moves."""
+        return self.flops_computed / self.bytes_tiled if self.bytes_tiled else 0.0
+
+    def row(self):
+        """Return everything as one flat dict."""
+        names = [name for name, x in vars(type(self)).items() if isinstance(x, property)]
+        return asdict(self) | {name: getattr(self, name) for name in names}
+
+    def _once(self):
+        return self.heads * self.nq * (self.itemsize * (self.head_dim + self.value_dim) + max(4, self.itemsize))
+
+
+def cost(pattern, n, *, head_dim=64, value_dim=None, heads=None, kv_heads=None, batch=1, dtype=np.float32, block=64, offset=None):
+    """Count exactly what attention over a pattern costs, at any length and without building a layout.
+
+    Parameters
+    ----------
+    pattern : Pattern, PerHead, Layout or None
+        None is dense attention. A Layout brings its own block.
+    n : int or (int, int)
+        Number of positions, or numbers of queries and keys.
+    head_dim, value_dim : int
+        Dimensions of queries and keys, and of values (as the keys' where left out).
+    heads, kv_heads, batch : int
+        Numbers of query heads (1, or the pattern's own), key/value heads (as many) and batch elements.
+    dtype : dtype
+        Of the inputs.
+    block : int or (int, int)
+        Tile of the kernel.
+    offset
+        As for `Pattern.mask`.
+
+    Examples
+    --------
+    >>> from sparsevis import Causal, cost, mistral
+    >>> cost(mistral(4096), 1 << 20).density < 0.01
+    True
+    >>> cost(Causal(), 1000).nnz
+    500500
+    """
+    (nq, nk), offset = _sizes(*(n if isinstance(n, tuple | list) else (n, None)), 0 if pattern is None else offset)
+    block = pattern.block if isinstance(pattern, Layout) else _block(block)
+    planes = _planes(pattern, 1 if heads is None else heads, (nq, nk), block, offset)
+    if heads is not None and heads != len(planes):
+        raise ValueError(f"the pattern is for {len(planes)} heads, but heads={heads}")
+    nnz, full, partial = (sum(x) for x in zip(*planes, strict=True))
+    return Cost(
+        nq, nk, head_dim, head_dim if value_dim is None else value_dim, len(planes), len(planes) if kv_heads is None else kv_heads,
+        batch, np.dtype(dtype).itemsize, block, nnz, (full + partial) * block[0] * block[1], full, partial,
+    )  # fmt: skip
+
+
+def _planes(pattern, heads, shape, block, offset):
+    """(nnz, full tiles, partial tiles) of every head."""
+    if isinstance(pattern, Layout):
+        if pattern.shape != shape:
+            raise ValueError(f"the layout is for {pattern.shape}, but n says {shape}")
+        full, partial, _ = pattern.tally()
+        count = len(pattern.heads or (0,))
+        each = [(pattern.nnz, full, partial)] + [(0, 0, 0)] * (count - 1)
+        return each * heads if pattern.heads is None else each
+    if isinstance(pattern, PerHead):
+        distinct = {p: sift(p.allows, shape, block, offset).totals() for p in dict.fromkeys(pattern.patterns)}
+        return [distinct[p] for p in pattern.patterns]
+    if not isinstance(pattern, Pattern | None):
+        raise TypeError(f"cost needs a Pattern, a PerHead, a Layout or None, not {type(pattern).__name__}")
+    return [sift((Dense() if pattern is None else pattern).allows, shape, block, offset).totals()] * heads
