@@ -30,7 +30,7 @@ _HOME = {
 _NAMES = {name: module for module, names in _HOME.items() for name in names}
 _ROOMS = ["data", "plots", "reference"]
 
-__all__ = [*_NAMES, *_ROOMS]  # noqa: PLE0604
+__all__ = [*_NAMES, *_ROOMS]
 
 
 def __getattr__(name):

@@ -102,7 +102,7 @@ class Layout:
         """Build the layout of a boolean matrix (nq, nk), or (heads, nq, nk) for one plane a head."""
         mask = np.asarray(mask)
         if mask.dtype != bool or mask.ndim not in (2, 3):
-            raise TypeError(f"Layout.from_mask: mask is {mask.dtype} of shape {mask.shape}, and needs to be boolean, (nq, nk) or (heads, nq, nk)")
+            raise TypeError(f"Layout.from_mask: mask is {mask.dtype} {mask.shape}, and needs to be boolean, (nq, nk) or (heads, nq, nk)")
         if mask.ndim == 3:
             return cls._stack([cls.from_mask(m, block) for m in mask], tuple(range(len(mask))))
         (nq, nk), (bq, bk) = mask.shape, _block(block)

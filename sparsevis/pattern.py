@@ -137,12 +137,27 @@ class Pattern:
         shown = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != _default(f)]
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def __str__(self):
-        n = self.example_length()
+    def describe(self, n=None):
+        """Return the pattern as code, its formula, its numbers at n positions, and a picture in characters.
+
+        >>> from sparsevis import SlidingWindow
+        >>> print(SlidingWindow(1).describe(4))
+        SlidingWindow(left=1)
+        (i - j <= 1) & (j - i <= 0)
+        at n = 4: 7 of 16 pairs · 43.8 % · 1.8 keys a query
+        ██······
+        ████····
+        ··████··
+        ····████
+        """
+        n = self.example_length() if n is None else n
         pairs, cell = self.counts(n, cells=32)
         scale = f", each cell {cell} x {cell} pairs" if cell > 1 else ""
         head = [repr(self), _shorten(self.formula()), f"at n = {n:,}{scale}: {sketch.facts(int(pairs.sum()), n, n)}"]
-        return "\n".join([*dict.fromkeys(head), sketch.text(_share(pairs, n, n, cell))])
+        return "\n".join([*head, sketch.text(_share(pairs, n, n, cell))])
+
+    def __str__(self):
+        return self.describe()
 
     def layers(self, n, cells=64):
         """Return (ingredient, share) for each part: the share of every cell that this part is the first to allow."""
@@ -337,8 +352,12 @@ class PerHead:
     def __repr__(self):
         return f"PerHead({', '.join(map(repr, self.patterns))})"
 
+    def describe(self, n=None):
+        """Describe every head; see `Pattern.describe`."""
+        return "\n".join(f"head {h}: {p.describe(n)}" for h, p in enumerate(self.patterns))
+
     def __str__(self):
-        return "\n".join(f"head {h}: {p}" for h, p in enumerate(self.patterns))
+        return self.describe()
 
     def _repr_html_(self):
         return "".join(f"<p>head {h}</p>{p._repr_html_()}" for h, p in enumerate(self.patterns))
@@ -355,7 +374,7 @@ def from_dict(data):
     data = json.loads(data) if isinstance(data, str) else data
     known = {c.__name__: c for c in _subclasses(Pattern)}
     if not isinstance(data, dict) or data.get("pattern") not in [*known, "PerHead"]:
-        raise ValueError(f"no pattern is described by {str(data)[:80]!r}: need a dict whose 'pattern' is one of {sorted([*known, 'PerHead'])}")
+        raise ValueError(f"no pattern is described by {str(data)[:80]!r}: 'pattern' needs to be one of {sorted([*known, 'PerHead'])}")
     given = {name: value for name, value in data.items() if name != "pattern"}
     if data["pattern"] == "PerHead":
         return PerHead(*map(from_dict, given.get("patterns", [])))

@@ -45,7 +45,7 @@ def attention(q, k, v, mask=None, *, scale=None, softcap=None, bias=None, sinks=
     >>> o.item(), bool(np.isclose(lse.item(), np.log(2)))
     (0.5, True)
     """
-    q, k, v, mask = _prepare(q, k, v, mask)
+    q, k, v, mask = _prepare(q, k, v, mask, softcap)
     with np.errstate(invalid="ignore", over="ignore"):
         p, lse, _ = _softmax(q, k, mask, scale, softcap, bias, sinks)
         return _weigh(p, mask, v), lse
@@ -70,7 +70,7 @@ def attention_grad(do, q, k, v, mask=None, *, scale=None, softcap=None, bias=Non
     array([0.5, 0.5])
     """
     kv_shape = np.shape(k)
-    q, k, v, mask = _prepare(q, k, v, mask)
+    q, k, v, mask = _prepare(q, k, v, mask, softcap)
     do = np.asarray(do, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         p, _, slope = _softmax(q, k, mask, scale, softcap, bias, sinks)
@@ -103,12 +103,21 @@ def naive(q, k, v, mask=None, *, scale=None):
     return p / p.sum(-1, keepdims=True) @ v
 
 
-def _prepare(q, k, v, mask):
+def _prepare(q, k, v, mask, softcap):
     """Float64 inputs with a key and value head for every query head, and a mask of the full shape."""
     q, k, v = (np.asarray(x).astype(np.float64) for x in (q, k, v))
+    mask = np.asarray(True if mask is None else mask)
+    if not q.ndim == k.ndim == v.ndim >= 2 or q.shape[-1] != k.shape[-1] or k.shape[:-1] != v.shape[:-1]:
+        needed = "(..., heads, nq, d), (..., kv heads, nk, d), (..., kv heads, nk, dv)"
+        raise ValueError(f"q, k, v are {q.shape}, {k.shape}, {v.shape}: need {needed}")
+    if q.ndim > 2 and q.shape[-3] % max(1, k.shape[-3]):
+        raise ValueError(f"{q.shape[-3]} query heads over {k.shape[-3]} key/value heads: the first needs to be a multiple of the second")
+    if mask.dtype != bool:
+        raise TypeError(f"mask is {mask.dtype}, and needs to be boolean, True where a query may attend (an additive mask is a bias)")
+    if softcap is not None and not softcap > 0:
+        raise ValueError(f"softcap is {softcap}, and needs to be above 0, or None for no cap")
     k, v = _repeat(k, q), _repeat(v, q)
-    shape = np.broadcast_shapes(q.shape[:-2], k.shape[:-2]) + (q.shape[-2], k.shape[-2])
-    return q, k, v, np.broadcast_to(True if mask is None else np.asarray(mask, bool), shape)
+    return q, k, v, np.broadcast_to(mask, (*np.broadcast_shapes(q.shape[:-2], k.shape[:-2]), q.shape[-2], k.shape[-2]))
 
 
 def _repeat(x, q):
@@ -166,4 +175,4 @@ def _sum_groups(dx, kv_shape):
     """Add up the gradients of the query heads that read one key/value head."""
     if len(kv_shape) < 3 or dx.shape[-3] == kv_shape[-3] or kv_shape[-3] == 0:
         return dx
-    return dx.reshape(*dx.shape[:-3], kv_shape[-3], -1, *dx.shape[-2:]).sum(-3)
+    return dx.reshape(*dx.shape[:-3], kv_shape[-3], dx.shape[-3] // kv_shape[-3], *dx.shape[-2:]).sum(-3)

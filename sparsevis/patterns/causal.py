@@ -69,5 +69,5 @@ class PrefixLM(Pattern):
         whole(self, "prefix", 0)
 
     def allows(self, q, k, n):
-        """J < prefix, or causal."""
+        """j < prefix, or causal."""
         return (k < self.prefix) | (k <= q)

@@ -34,7 +34,7 @@ class Chosen(Pattern):
     def __post_init__(self):
         whole(self, "block", 1)
         if not isinstance(self.pairs, Relation):
-            raise TypeError(f"Chosen: pairs is a {type(self.pairs).__name__}; use Chosen.from_mask, .from_indices, .from_csr or .from_blocks")
+            raise TypeError(f"Chosen: pairs is a {type(self.pairs).__name__}; use Chosen.from_mask, from_indices, from_csr or from_blocks")
 
     @classmethod
     def from_mask(cls, mask):

@@ -69,12 +69,12 @@ class Global(Pattern):
             raise ValueError("Global: rows and columns are both False, and one of them needs to be True (else nothing is allowed)")
 
     def allows(self, q, k, n):
-        """I in tokens, or j in tokens."""
+        """i in tokens, or j in tokens."""
         sides = [x for x, asked in ((q, self.rows), (k, self.columns)) if asked]
         return reduce(or_, [part for x in sides for part in self._member(x, n)])
 
     def _member(self, x, n):
-        """X in tokens, as one comparison or two for each run of neighbours."""
+        """x in tokens, as one comparison or two for each run of neighbours."""
         size = n if self.block == 1 else (n + (self.block - 1)) // self.block
         x = x if self.block == 1 else x // self.block
         if not isinstance(size, Symbol) and not (-size <= self.tokens[0] and self.tokens[-1] < size):
@@ -109,7 +109,7 @@ class Sink(Pattern):
         whole(self, "count", 0)
 
     def allows(self, q, k, n):
-        """J < count."""
+        """j < count."""
         return k < self.count
 
 

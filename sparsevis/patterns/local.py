@@ -45,7 +45,7 @@ class SlidingWindow(Pattern):
         whole(self, "right", 0, none=True)
 
     def allows(self, q, k, n):
-        """I - left <= j <= i + right."""
+        """i - left <= j <= i + right."""
         if self.left is None:
             return k >= 0 if self.right is None else k - q <= self.right
         return q - k <= self.left if self.right is None else (q - k <= self.left) & (k - q <= self.right)

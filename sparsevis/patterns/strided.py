@@ -58,7 +58,7 @@ class Dilated(Pattern):
         return cls(checked.left // checked.dilation, checked.right // checked.dilation, checked.dilation)
 
     def allows(self, q, k, n):
-        """J = i + t * dilation for some -left <= t <= right."""
+        """j = i + t * dilation for some -left <= t <= right."""
         near = (q - k <= self.left * self.dilation) & (k - q <= self.right * self.dilation)
         return near & ((q - k) % self.dilation == 0)
 
@@ -129,6 +129,6 @@ class Fixed(Pattern):
             raise TypeError(f"Fixed: group is {self.group!r}, and needs True or False")
 
     def allows(self, q, k, n):
-        """J % stride >= stride - summary, or one group."""
+        """j % stride >= stride - summary, or one group."""
         told = k % self.stride >= self.stride - self.summary
         return told | (q // self.stride == k // self.stride) if self.group else told

@@ -1,0 +1,1 @@
+"""Oracles: attention written again from its definition, sharing no code with the package they judge."""
