@@ -15,7 +15,9 @@ from types import ModuleType
 __version__ = "0.1.0"
 
 _HOME = {
-    "pattern": ["And", "Not", "Or", "Pattern", "PerHead", "from_dict"],
+    "pattern": ["And", "Not", "Or", "Pattern"],
+    "per_head": ["PerHead"],
+    "portable": ["from_dict"],
     "patterns": [
         *["BlockWindow", "Causal", "Chosen", "Chunked", "Dense", "Dilated", "Documents", "Fixed", "Global", "PrefixLM", "RandomBlocks"],
         *["RandomKeys", "Sink", "SlidingWindow", "Strided", "bigbird", "longformer", "mistral", "sparse_transformer_fixed"],

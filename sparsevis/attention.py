@@ -13,8 +13,9 @@ import numpy as np
 
 from sparsevis import kernels, reference
 from sparsevis.layout import Layout
-from sparsevis.pattern import Pattern, PerHead, resolve_offset
+from sparsevis.pattern import Pattern, resolve_offset
 from sparsevis.patterns import Dense, Global, SlidingWindow
+from sparsevis.per_head import PerHead
 
 __all__ = ["attention", "attention_grad", "implementations", "longformer_attention"]
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from sparsevis.attention import attention, check_inputs, layout_for
 from sparsevis.cost import Cost, cost
-from sparsevis.pattern import Pattern, PerHead
+from sparsevis.pattern import Pattern
+from sparsevis.per_head import PerHead
 
 __all__ = ["Comparison", "Row", "compare"]
 

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from sparsevis.layout import Layout, _block
-from sparsevis.pattern import Pattern, PerHead, _sizes
+from sparsevis.layout import Layout, block_of
+from sparsevis.pattern import Pattern, sizes
 from sparsevis.patterns import Dense
+from sparsevis.per_head import PerHead
 from sparsevis.sift import sift
 
 __all__ = ["Cost", "cost"]
@@ -148,8 +149,8 @@ def cost(pattern, n, *, head_dim=64, value_dim=None, heads=None, kv_heads=None, 
     >>> cost(Causal(), 1000).nnz
     500500
     """
-    (nq, nk), offset = _sizes(*(n if isinstance(n, tuple | list) else (n, None)), 0 if pattern is None else offset)
-    block = pattern.block if isinstance(pattern, Layout) else _block(block)
+    (nq, nk), offset = sizes(*(n if isinstance(n, tuple | list) else (n, None)), 0 if pattern is None else offset)
+    block = pattern.block if isinstance(pattern, Layout) else block_of(block)
     planes = _planes(pattern, 1 if heads is None else heads, (nq, nk), block, offset)
     if heads is not None and heads != len(planes):
         raise ValueError(f"the pattern is for {len(planes)} heads, but heads={heads}")

@@ -16,10 +16,11 @@ from operator import index
 import numpy as np
 
 from sparsevis import sketch
-from sparsevis.pattern import Pattern, PerHead, _sizes
+from sparsevis.pattern import Pattern, sizes
+from sparsevis.per_head import PerHead
 from sparsevis.sift import FULL, MEMORY_LIMIT, check_memory, quarter, sift
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "block_of"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,8 +82,8 @@ class Layout:
         MemoryError
             Before allocating, if the layout would pass the limit; the message has the sizes.
         """
-        (nq, nk), offset = _sizes(*(n if isinstance(n, tuple | list) else (n, None)), offset)
-        block = _block(block)
+        (nq, nk), offset = sizes(*(n if isinstance(n, tuple | list) else (n, None)), offset)
+        block = block_of(block)
         if isinstance(pattern, PerHead):
             distinct = list(dict.fromkeys(pattern.patterns))
             planes = [cls.of(p, (nq, nk), block, offset, memory_limit) for p in distinct]
@@ -105,7 +106,7 @@ class Layout:
             raise TypeError(f"Layout.from_mask: mask is {mask.dtype} {mask.shape}, and needs to be boolean, (nq, nk) or (heads, nq, nk)")
         if mask.ndim == 3:
             return cls._stack([cls.from_mask(m, block) for m in mask], tuple(range(len(mask))))
-        (nq, nk), (bq, bk) = mask.shape, _block(block)
+        (nq, nk), (bq, bk) = mask.shape, block_of(block)
         grid = -(-nq // bq), -(-nk // bk)
         cells = np.zeros((grid[0] * bq, grid[1] * bk), bool)
         cells[:nq, :nk] = mask
@@ -120,7 +121,7 @@ class Layout:
 
         Tiles are the matrix's own blocks if it is a BSR matrix and `block` is left out; 64 x 64 otherwise.
         """
-        bq, bk = _block(block or (matrix.blocksize if matrix.format == "bsr" else 64))
+        bq, bk = block_of(block or (matrix.blocksize if matrix.format == "bsr" else 64))
         pairs, columns = matrix.tocoo(), -(-matrix.shape[1] // bk)
         i, j = (x[pairs.data != 0].astype(np.int64) for x in (pairs.row, pairs.col))
         where, which = np.unique(i // bq * columns + j // bk, return_inverse=True)
@@ -238,9 +239,9 @@ class Layout:
 
     def retile(self, block):
         """Return the same pairs in tiles of another shape."""
-        if _block(block) == self.block:
+        if block_of(block) == self.block:
             return self
-        return _retiled(self, _block(block))
+        return _retiled(self, block_of(block))
 
     def to_csr(self, plane=0):
         """Return one plane as a SciPy CSR matrix of booleans."""
@@ -295,7 +296,8 @@ class Layout:
         return f"<div>{sketch.svg([('partial', share)], title=repr(self))}<br><code>{escape(repr(self))}</code></div>"
 
 
-def _block(block):
+def block_of(block):
+    """Return a tile's shape (rows, columns) from a whole number or two, or raise."""
     pair = tuple(block) if isinstance(block, tuple | list) else (block, block)
     if len(pair) != 2 or any(isinstance(b, bool) or index(b) < 1 for b in pair):
         raise ValueError(f"block={block!r}: needs a whole number >= 1, or two of them (rows, columns)")

@@ -6,19 +6,18 @@ counts and the pictures are readings of that one method. Patterns combine with `
 
 from __future__ import annotations
 
-import json
 from dataclasses import MISSING, dataclass, fields
-from functools import reduce
 from html import escape
 from operator import index
 
 import numpy as np
 
 from sparsevis import sketch
-from sparsevis.readings import Relation, Symbol, negate
+from sparsevis.readings import Symbol, negate
 from sparsevis.sift import MEMORY_LIMIT, check_memory, sift
+from sparsevis.tables import Relation
 
-__all__ = ["And", "Not", "Or", "Pattern", "PerHead", "from_dict", "resolve_offset", "whole"]
+__all__ = ["And", "Not", "Or", "Pattern", "resolve_offset", "sizes", "whole"]
 
 
 class Pattern:
@@ -81,7 +80,7 @@ class Pattern:
         array([[1, 1, 1, 0],
                [1, 1, 1, 1]])
         """
-        (nq, nk), offset = _sizes(nq, nk, offset)
+        (nq, nk), offset = sizes(nq, nk, offset)
         check_memory(nq * nk, MEMORY_LIMIT, f"a mask of {nq:,} x {nk:,} pairs")
         answer = self.allows(np.arange(nq)[:, None] + offset, np.arange(nk), nk)
         return np.array(np.broadcast_to(answer, (nq, nk)))
@@ -98,7 +97,7 @@ class Pattern:
         >>> cell, int(pairs.sum()) == (1 << 20) * ((1 << 20) + 1) // 2
         (524288, True)
         """
-        (nq, nk), offset = _sizes(nq, nk, offset)
+        (nq, nk), offset = sizes(nq, nk, offset)
         cell = 1 << (-(-max(nq, nk, 1) // cells) - 1).bit_length()
         block = min(cell, 64)
         return sift(self.allows, (nq, nk), (block, block), offset).counts(cell // block), cell
@@ -270,121 +269,6 @@ class Not(Pattern):
         return f"~{_nested(self.a)}"
 
 
-class PerHead:
-    """One pattern for each query head.
-
-    Parameters
-    ----------
-    *patterns : Pattern
-        The pattern of head 0, 1, ...
-
-    Examples
-    --------
-    >>> from sparsevis import Causal, PerHead, SlidingWindow
-    >>> heads = PerHead(SlidingWindow(1), SlidingWindow(3)) & Causal()
-    >>> len(heads), heads.mask(4).shape
-    (2, (2, 4, 4))
-    """
-
-    def __init__(self, *patterns):
-        if not patterns or not all(isinstance(p, Pattern) for p in patterns):
-            raise TypeError(f"PerHead needs one or more patterns, one a head; it was given {patterns!r}")
-        self.patterns = patterns
-
-    def cycled(self, heads):
-        """Return the same patterns repeated in turn for `heads` heads: head h has pattern h modulo their number."""
-        return PerHead(*(self.patterns[h % len(self)] for h in range(heads)))
-
-    def mask(self, nq, nk=None, offset=None):
-        """Return a boolean array (heads, nq, nk); see `Pattern.mask`."""
-        return np.stack([p.mask(nq, nk, offset) for p in self.patterns])
-
-    def union(self):
-        """Return the pattern of the pairs that some head allows."""
-        return reduce(lambda a, b: a | b, dict.fromkeys(self.patterns))
-
-    def to_dict(self):
-        """Return plain JSON values; see `Pattern.to_dict`."""
-        return {"pattern": "PerHead", "patterns": [p.to_dict() for p in self.patterns]}
-
-    def example_length(self):
-        """See `Pattern.example_length`."""
-        return max(p.example_length() for p in self.patterns)
-
-    def _map(self, other, combine):
-        if isinstance(other, Pattern):
-            return PerHead(*(combine(p, other) for p in self.patterns))
-        if isinstance(other, PerHead):
-            if len(other) != len(self):
-                raise ValueError(f"PerHead of {len(self)} heads combined with one of {len(other)}: the numbers of heads must be equal")
-            return PerHead(*map(combine, self.patterns, other.patterns))
-        return NotImplemented
-
-    def __and__(self, other):
-        return self._map(other, lambda a, b: a & b)
-
-    def __or__(self, other):
-        return self._map(other, lambda a, b: a | b)
-
-    def __sub__(self, other):
-        return self._map(other, lambda a, b: a - b)
-
-    __rand__, __ror__ = __and__, __or__
-
-    def __invert__(self):
-        return PerHead(*(~p for p in self.patterns))
-
-    def __len__(self):
-        return len(self.patterns)
-
-    def __getitem__(self, head):
-        return self.patterns[head]
-
-    def __eq__(self, other):
-        return self.patterns == other.patterns if isinstance(other, PerHead) else NotImplemented
-
-    def __hash__(self):
-        return hash(("PerHead", self.patterns))
-
-    def __bool__(self):
-        return Pattern.__bool__(self)
-
-    def __repr__(self):
-        return f"PerHead({', '.join(map(repr, self.patterns))})"
-
-    def describe(self, n=None):
-        """Describe every head; see `Pattern.describe`."""
-        return "\n".join(f"head {h}: {p.describe(n)}" for h, p in enumerate(self.patterns))
-
-    def __str__(self):
-        return self.describe()
-
-    def _repr_html_(self):
-        return "".join(f"<p>head {h}</p>{p._repr_html_()}" for h, p in enumerate(self.patterns))
-
-
-def from_dict(data):
-    """Make the pattern that `to_dict` wrote; a JSON text is taken too. Runs no code from the data.
-
-    Raises
-    ------
-    ValueError
-        If the data names no known pattern or a field it does not have.
-    """
-    data = json.loads(data) if isinstance(data, str) else data
-    known = {c.__name__: c for c in _subclasses(Pattern)}
-    if not isinstance(data, dict) or data.get("pattern") not in [*known, "PerHead"]:
-        raise ValueError(f"no pattern is described by {str(data)[:80]!r}: 'pattern' needs to be one of {sorted([*known, 'PerHead'])}")
-    given = {name: value for name, value in data.items() if name != "pattern"}
-    if data["pattern"] == "PerHead":
-        return PerHead(*map(from_dict, given.get("patterns", [])))
-    cls = known[data["pattern"]]
-    wrong = set(given) - {f.name for f in fields(cls)}
-    if wrong:
-        raise ValueError(f"{cls.__name__} has no field {sorted(wrong)}: its fields are {[f.name for f in fields(cls)]}")
-    return cls(**{name: _value(value) for name, value in given.items()})
-
-
 def resolve_offset(nq, nk, offset):
     """Return the position of query 0 as an int: `offset` itself, 0 for "top-left", nk - nq for "bottom-right"."""
     if offset is None:
@@ -413,7 +297,8 @@ def whole(pattern, name, low, high=None, none=False):
     object.__setattr__(pattern, name, number)
 
 
-def _sizes(nq, nk, offset):
+def sizes(nq, nk, offset):
+    """Return ((nq, nk), offset) as plain ints, nk being nq where it is None, or raise."""
     nq, nk = index(nq), index(nq if nk is None else nk)
     if nq < 0 or nk < 0:
         raise ValueError(f"{nq} queries over {nk} keys: lengths cannot be negative")
@@ -450,17 +335,3 @@ def _plain(value):
     if isinstance(value, Relation):
         return {"columns": value.columns, "rows": value.lists()}
     return list(value) if isinstance(value, tuple) else value
-
-
-def _value(value):
-    if isinstance(value, dict) and "pattern" in value:
-        return from_dict(value)
-    if isinstance(value, dict):
-        columns = value["columns"]
-        codes = [i * columns + j for i, row in enumerate(value["rows"]) for j in row]
-        return Relation(len(value["rows"]), columns, codes)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _subclasses(cls):
-    return [s for c in cls.__subclasses__() for s in (c, *_subclasses(c))]

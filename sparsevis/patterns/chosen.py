@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparsevis.pattern import Pattern, whole
-from sparsevis.readings import Relation, Symbol, at, extent
+from sparsevis.readings import Symbol, at, extent
+from sparsevis.tables import Relation
 
 __all__ = ["Chosen"]
 

@@ -13,7 +13,8 @@ from functools import lru_cache
 from operator import index
 
 from sparsevis.pattern import Pattern
-from sparsevis.readings import Steps, Symbol, at, extent
+from sparsevis.readings import Symbol, at, extent
+from sparsevis.tables import Steps
 
 __all__ = ["Documents"]
 

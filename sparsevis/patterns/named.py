@@ -1,11 +1,11 @@
 """The published systems, as compositions of the vocabulary and nothing else, with the defaults of their papers."""
 
-from sparsevis.pattern import PerHead
 from sparsevis.patterns.causal import Causal
 from sparsevis.patterns.global_ import Global, Sink
 from sparsevis.patterns.local import BlockWindow, Chunked, SlidingWindow
 from sparsevis.patterns.random import RandomBlocks
 from sparsevis.patterns.strided import Dilated, Fixed, Strided
+from sparsevis.per_head import PerHead
 
 __all__ = ["bigbird", "longformer", "mistral", "sparse_transformer_fixed", "sparse_transformer_strided", "streaming_llm"]
 

@@ -9,7 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from sparsevis.pattern import Pattern, whole
-from sparsevis.readings import Relation, Symbol, at, extent
+from sparsevis.readings import Symbol, at, extent
+from sparsevis.tables import Relation
 
 __all__ = ["RandomBlocks", "RandomKeys", "published_plan"]
 
