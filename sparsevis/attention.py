@@ -139,7 +139,7 @@ def longformer_attention(q, k, v, q_global, k_global, v_global, *, window, globa
     window : int
         Keys around the query on both sides together, the query excluded; even.
     global_tokens : int or iterable of int
-        Positions of the global tokens; negative ones count from the end.
+        Positions of the global tokens; negative ones count from the end; empty for none.
     scale, impl
         As for `attention`.
 
@@ -157,9 +157,11 @@ def longformer_attention(q, k, v, q_global, k_global, v_global, *, window, globa
         raise ValueError("q_global, k_global and v_global need the shapes and the dtype of q, k and v")
     if window < 0 or window % 2:
         raise ValueError(f"window is {window}, and needs to be even and >= 0: it counts the keys of both sides together")
-    local, tokens = SlidingWindow(window // 2, window // 2), Global(global_tokens).tokens
-    o = attention(q, k, v, local | Global(tokens, rows=False), scale=scale, impl=impl)
-    rows = np.unique(np.array(tokens) % q.shape[-2])
+    local = SlidingWindow(window // 2, window // 2)
+    if np.size(global_tokens) == 0:
+        return attention(q, k, v, local, scale=scale, impl=impl)
+    o = attention(q, k, v, local | Global(global_tokens, rows=False), scale=scale, impl=impl)
+    rows = np.unique(np.atleast_1d(global_tokens) % q.shape[-2])
     o[..., rows, :] = attention(q_global[..., rows, :], k_global, v_global, scale=scale, impl=impl)
     return o
 

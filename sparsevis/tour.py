@@ -238,8 +238,8 @@ th:first-child, td:first-child {{ text-align: left; }}
 th {{ color: #6B7684; font-weight: 600; }} .table {{ overflow-x: auto; }}
 </style></head><body>
 <h1>Sparse attention on a page of Alice</h1>
-<p>Layer {LAYER} of {model}, reading {len(capture.tokens)} tokens; pictures show head {HEAD}. Dense attention compares every token with every
-other; each pattern below lets a token attend only to some. What it drops of the real attention is the price.</p>
+<p>Layer {LAYER} of {model}, reading {len(capture.tokens)} tokens; pictures show head {HEAD}. Dense attention compares every token with
+every other; each pattern below lets a token attend only to some. What it drops of the real attention is the price.</p>
 {"".join(f"<p>{escape(f)}</p>" for f in facts)}
 <div class="table">{comparison._repr_html_()}</div>
 <p>pairs: all heads together. block tax: pairs in the {BLOCK} x {BLOCK} tiles a kernel works through, for one pair that is needed.
