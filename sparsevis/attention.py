@@ -15,6 +15,7 @@ from sparsevis import kernels, reference
 from sparsevis.layout import Layout
 from sparsevis.pattern import Pattern, resolve_offset
 from sparsevis.patterns import Dense, Global, SlidingWindow
+from sparsevis.patterns.global_ import tokens_of
 from sparsevis.per_head import PerHead
 
 __all__ = ["attention", "attention_grad", "implementations", "longformer_attention"]
@@ -158,10 +159,11 @@ def longformer_attention(q, k, v, q_global, k_global, v_global, *, window, globa
     if window < 0 or window % 2:
         raise ValueError(f"window is {window}, and needs to be even and >= 0: it counts the keys of both sides together")
     local = SlidingWindow(window // 2, window // 2)
-    if np.size(global_tokens) == 0:
+    tokens = tokens_of(global_tokens)
+    if not tokens:
         return attention(q, k, v, local, scale=scale, impl=impl)
-    o = attention(q, k, v, local | Global(global_tokens, rows=False), scale=scale, impl=impl)
-    rows = np.unique(np.atleast_1d(global_tokens) % q.shape[-2])
+    o = attention(q, k, v, local | Global(tokens, rows=False), scale=scale, impl=impl)
+    rows = np.unique(np.array(tokens) % q.shape[-2])
     o[..., rows, :] = attention(q_global[..., rows, :], k_global, v_global, scale=scale, impl=impl)
     return o
 

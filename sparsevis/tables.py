@@ -67,7 +67,7 @@ class Relation:
         if isinstance(i, Interval):
             return self._verdict(i, j)
         i, j = np.asarray(i, np.int64), np.asarray(j, np.int64)
-        if i.ndim > 1 and i.shape[-1] == 1 and j.shape[-1] > 1 and (np.diff(j, axis=-1) == 1).all():
+        if i.ndim > 1 and i.shape[-1] == 1 and j.shape[-1] > 1 and (j.ndim == 1 or j.shape[-2] == 1) and (np.diff(j, axis=-1) == 1).all():
             return self._rectangles(i[..., 0], j[..., 0, :] if j.ndim > 1 else j)
         return self._member(i, j)
 

@@ -198,7 +198,7 @@ full, partial = make_full(*WIDE), make_partial(*HALF)
 
 @part
 def turn_in(xt, x, first, count, scale):
-    """xt[p, lane] = x[first + lane, p] * scale; lanes past the end are 0."""
+    """xt[p, lane] = x[first + lane, p] * scale; idle lanes are 0: whatever stood there could be slow (subnormal)."""
     for lane in range(count):
         for p in range(xt.shape[0]):
             xt[p, lane] = x[first + lane, p] * scale

@@ -79,6 +79,8 @@ class Chosen(Pattern):
         [[1, 0], [1, 1]]
         """
         indptr, indices = np.asarray(indptr), np.asarray(indices)
+        if indptr.dtype.kind not in "iu" or (indices.size and indices.dtype.kind not in "iu"):
+            raise TypeError(f"Chosen.from_csr: indptr is {indptr.dtype} and indices {indices.dtype}, and both need to be whole numbers")
         if indptr.ndim != 1 or indptr.size < 1 or (np.diff(indptr) < 0).any() or indptr[0] != 0 or indptr[-1] != indices.size:
             raise ValueError(f"Chosen.from_csr: indptr needs to rise from 0 to the number of indices ({indices.size})")
         return cls._of_lists(np.diff(indptr), indices.astype(np.int64), n)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from operator import index
 
+import numpy as np
+
 from sparsevis.pattern import Pattern
-from sparsevis.readings import Symbol, at, extent
+from sparsevis.readings import Symbol, at, extent, low
 from sparsevis.tables import Steps
 
 __all__ = ["Documents"]
@@ -59,8 +61,10 @@ class Documents(Pattern):
 
     def allows(self, q, k, n):
         """Document of i is document of j."""
-        if not isinstance(n, Symbol) and (n != self.length or extent(q) > n):
-            raise ValueError(f"Documents: lengths sum to {self.length}, but the rule was asked about {max(n, extent(q))} positions")
+        if not isinstance(n, Symbol) and (n != self.length or extent(q) > n or np.min(low(q), initial=0) < 0):
+            first = int(np.min(low(q), initial=0))
+            asked = f"{extent(q)} query positions and {n} keys" if first == 0 else f"a query at position {first}"
+            raise ValueError(f"Documents: lengths sum to {self.length}, but the rule was asked about {asked}")
         steps = _steps(self.lengths)
         return at(steps, q) == at(steps, k)
 

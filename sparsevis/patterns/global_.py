@@ -16,7 +16,7 @@ from operator import index, or_
 from sparsevis.pattern import Pattern, whole
 from sparsevis.readings import Symbol
 
-__all__ = ["Global", "Sink"]
+__all__ = ["Global", "Sink", "tokens_of"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,9 +55,8 @@ class Global(Pattern):
 
     def __post_init__(self):
         whole(self, "block", 1)
-        tokens = self.tokens if isinstance(self.tokens, Iterable) else [self.tokens]
         try:
-            object.__setattr__(self, "tokens", tuple(sorted({index(t) for t in tokens})))
+            object.__setattr__(self, "tokens", tuple(sorted(set(tokens_of(self.tokens)))))
         except TypeError:
             raise TypeError(f"Global: tokens is {self.tokens!r}, and needs a position or a list of positions") from None
         if not self.tokens:
@@ -111,6 +110,11 @@ class Sink(Pattern):
     def allows(self, q, k, n):
         """j < count."""
         return k < self.count
+
+
+def tokens_of(tokens):
+    """Return one position, or several, as a tuple of plain ints."""
+    return tuple(map(index, tokens)) if isinstance(tokens, Iterable) else (index(tokens),)
 
 
 def _runs(tokens):

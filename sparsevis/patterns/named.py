@@ -1,7 +1,9 @@
 """The published systems, as compositions of the vocabulary and nothing else, with the defaults of their papers."""
 
+from operator import index
+
 from sparsevis.patterns.causal import Causal
-from sparsevis.patterns.global_ import Global, Sink
+from sparsevis.patterns.global_ import Global, Sink, tokens_of
 from sparsevis.patterns.local import BlockWindow, Chunked, SlidingWindow
 from sparsevis.patterns.random import RandomBlocks
 from sparsevis.patterns.strided import Dilated, Fixed, Strided
@@ -18,7 +20,7 @@ def mistral(window=4096):
     >>> mistral(3)
     SlidingWindow(left=2)
     """
-    _at_least("mistral", "window", window, 1)
+    window = _at_least("mistral", "window", window, 1)
     return SlidingWindow(window - 1)
 
 
@@ -43,12 +45,11 @@ def longformer(window=512, global_tokens=(0,), dilation=1):
     >>> longformer(4)
     SlidingWindow(left=2, right=2) | Global(tokens=(0,))
     """
-    _at_least("longformer", "window", window, 0)
+    window, tokens = _at_least("longformer", "window", window, 0), tokens_of(global_tokens)
     if window % 2:
         raise ValueError(f"longformer: window is {window}, and needs to be even: it counts the keys of both sides together")
     side = window // 2
     local = SlidingWindow(side, side) if dilation == 1 else Dilated(side, side, dilation)
-    tokens = (global_tokens,) if isinstance(global_tokens, int) else tuple(global_tokens)
     return local | Global(tokens) if tokens else local
 
 
@@ -79,12 +80,12 @@ def bigbird(block=64, global_blocks=(0, -1), window_blocks=3, random_blocks=3, s
     >>> bigbird(block=2, random_blocks=1)
     BlockWindow(block=2) | Global(tokens=(-1, 0), block=2) | RandomBlocks(block=2, blocks_per_row=1)
     """
-    _at_least("bigbird", "window_blocks", window_blocks, 1)
+    window_blocks, blocks = _at_least("bigbird", "window_blocks", window_blocks, 1), tokens_of(global_blocks)
     if window_blocks % 2 == 0:
         raise ValueError(f"bigbird: window_blocks is {window_blocks}, and needs to be odd: the query's own block and as many on each side")
     side = window_blocks // 2
     fixed = BlockWindow(block, side, side)
-    fixed = fixed | Global(tuple(global_blocks), block=block) if tuple(global_blocks) else fixed
+    fixed = fixed | Global(blocks, block=block) if blocks else fixed
     if random_blocks == 0:
         return fixed if heads is None else PerHead(fixed).cycled(heads)
     if heads is None:
@@ -117,7 +118,7 @@ def sparse_transformer_strided(stride=128, heads=2, merged=False):
      [0 1 1 1 0]
      [1 0 1 1 1]]
     """
-    _at_least("sparse_transformer_strided", "stride", stride, 1)
+    stride = _at_least("sparse_transformer_strided", "stride", stride, 1)
     local, far = SlidingWindow(stride - 1), Strided(stride)
     return Causal() & (local | far) if merged else PerHead(local, Causal() & far).cycled(heads)
 
@@ -155,10 +156,11 @@ def streaming_llm(sinks=4, window=1024):
     >>> streaming_llm(2, 3)
     Causal() & (Sink(count=2) | SlidingWindow(left=2))
     """
-    _at_least("streaming_llm", "window", window, 1)
+    window = _at_least("streaming_llm", "window", window, 1)
     return Causal() & (Sink(sinks) | SlidingWindow(window - 1))
 
 
 def _at_least(system, field, value, low):
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+    if not hasattr(value, "__index__") or isinstance(value, bool) or value < low:
         raise ValueError(f"{system}: {field} is {value!r}, and needs a whole number >= {low}")
+    return index(value)
