@@ -12,6 +12,7 @@ any number of threads.
 import threading
 from hashlib import sha256
 from importlib import resources
+from os import makedirs
 
 import numba
 import numpy as np
@@ -108,9 +109,13 @@ def fingerprint():
 def compiled(function, name):
     """Compile at the first call; keep the result on disk, in a file called by the name, if there is a place to write."""
     function.__qualname__ = name
+    if numba.config.DISABLE_JIT:
+        return function
     try:
-        return njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:                                            # "cannot cache function": read-only package, no home
+        kernel = njit(cache=True, **OPTIONS)(function)
+        makedirs(kernel.stats.cache_path, exist_ok=True)            # a package in a zip file would find out only at the first call
+        return kernel
+    except (RuntimeError, OSError):                                 # a read-only package and no home
         return njit(**OPTIONS)(function)
 
 
@@ -165,8 +170,8 @@ def forward(q, k, v, layout, *, scale):
 def on_all_threads(drain, work, items):
     """Run `drain(*work)` here and on other threads.
 
-    Ordinary threads: the compiled code holds no Python lock, and starting one takes 0.1 ms. Numba's own would cost twice the compile time
-    and are not safe everywhere: without OpenMP two callers at once abort the process, with it a forked child is killed.
+    Ordinary threads, because the compiled code holds no Python lock; starting one takes 0.1 ms. Numba's own (prange) take 8 s to compile
+    instead of 5, and need a second, serial build: without OpenMP two callers at once abort the process, with it a forked child is killed.
     """
     threads = min(numba.get_num_threads(), items) if threading.current_thread() is threading.main_thread() else 1
     others = [threading.Thread(target=drain, args=work) for _ in range(threads - 1)]

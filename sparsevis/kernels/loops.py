@@ -26,7 +26,16 @@ BLOCK = 64
 
 
 def forward(q, k, v, layout, *, scale):
-    """Attention over the layout's tiles; arguments and results as every kernel's (see `sparsevis.kernels`)."""
+    """Attention over the layout's tiles; arguments and results as every kernel's (see `sparsevis.kernels`).
+
+    Examples
+    --------
+    >>> from sparsevis import Causal, Layout
+    >>> q, k, v = np.zeros((1, 2, 1)), np.zeros((1, 2, 1)), np.array([[[0.0], [1.0]]])
+    >>> o, lse = forward(q, k, v, Layout.of(Causal(), 2), scale=1.0)
+    >>> o.ravel(), np.exp(lse).ravel()
+    (array([0. , 0.5]), array([1., 2.]))
+    """
     heads, nq, _ = q.shape
     o, lse = np.empty((heads, nq, v.shape[2]), q.dtype), np.empty((heads, nq), q.dtype)
     bq, planes = layout.block[0], layout.planes(heads)

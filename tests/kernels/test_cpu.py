@@ -82,12 +82,23 @@ def test_one_compilation_a_dtype():
     assert len(cpu.DRAIN[np.dtype("float32")].signatures) == 1
 
 
-def test_compiles_without_a_place_for_the_cache(monkeypatch):
+@pytest.mark.parametrize("found_out", ["at once", "when saving"])
+def test_compiles_without_a_place_for_the_cache(found_out, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+
+    class Blocked(numba.core.caching._CacheLocator):
+        """A place that Numba thinks well of, as it does of a zip file in a home that cannot be written."""
+
+        from_function = classmethod(lambda cls, function, path: cls())
+        get_cache_path = lambda self: str(tmp_path / "file" / "cache")
+        get_source_stamp = get_disambiguator = lambda self: "0"
+
     def double(x):
         return 2 * x
-    monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [])
-    with pytest.raises(RuntimeError, match="cannot cache"):
-        numba.njit(cache=True)(double)
+
+    monkeypatch.setattr(numba.core.caching.CacheImpl, "_locator_classes", [] if found_out == "at once" else [Blocked])
+    with pytest.raises((RuntimeError, OSError)):
+        numba.njit(cache=True)(double)(4)
     assert cpu.compiled(double, "double")(4) == 8
 
 
