@@ -47,7 +47,7 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})
 
 
 class _Package(ModuleType):

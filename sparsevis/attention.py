@@ -12,10 +12,9 @@ from pkgutil import iter_modules
 import numpy as np
 
 from sparsevis import kernels, reference
-from sparsevis.layout import Layout
+from sparsevis.layout import Layout, block_of
 from sparsevis.pattern import Pattern, resolve_offset
-from sparsevis.patterns import Dense, Global, SlidingWindow
-from sparsevis.patterns.global_ import tokens_of
+from sparsevis.patterns import Dense, Global, longformer
 from sparsevis.per_head import PerHead
 
 __all__ = ["attention", "attention_grad", "implementations", "longformer_attention"]
@@ -156,10 +155,8 @@ def longformer_attention(q, k, v, q_global, k_global, v_global, *, window, globa
     q_global, k_global, v_global = check_inputs(q_global, k_global, v_global)
     if (q_global.shape, k_global.shape, v_global.shape, q_global.dtype) != (q.shape, k.shape, v.shape, q.dtype):
         raise ValueError("q_global, k_global and v_global need the shapes and the dtype of q, k and v")
-    if window < 0 or window % 2:
-        raise ValueError(f"window is {window}, and needs to be even and >= 0: it counts the keys of both sides together")
-    local = SlidingWindow(window // 2, window // 2)
-    tokens = tokens_of(global_tokens)
+    parts = longformer(window, global_tokens).parts()
+    local, tokens = parts[0], parts[1].tokens if len(parts) > 1 else ()
     if not tokens:
         return attention(q, k, v, local, scale=scale, impl=impl)
     o = attention(q, k, v, local | Global(tokens, rows=False), scale=scale, impl=impl)
@@ -179,7 +176,7 @@ def implementations():
 
 def check_inputs(q, k, v):
     """Return q, k, v as arrays of one float dtype whose shapes fit together, or raise."""
-    q, k, v = (np.asarray(x) for x in (q, k, v))
+    q, k, v = (x.astype(x.dtype.newbyteorder("="), copy=False) for x in map(np.asarray, (q, k, v)))
     for name, x in (("q", q), ("k", k), ("v", v)):
         if not (x.dtype.kind == "f" or x.dtype.name == "bfloat16") or x.dtype.itemsize > 8:
             raise TypeError(f"{name} is {x.dtype}, and needs to be float16, bfloat16, float32 or float64: {name}.astype(np.float32)")
@@ -205,7 +202,8 @@ def layout_for(pattern, heads, nq, nk, offset, block):
             raise ValueError(f"the layout is for {pattern.shape[0]} queries over {pattern.shape[1]} keys, but there are {nq} over {nk}")
         if offset is not None:
             raise ValueError("offset was given with a layout, which has its own: give it to Layout.of")
-        pattern.planes(heads)
+        if pattern.heads is not None and len(pattern.heads) != heads:
+            raise ValueError(f"the layout is for {len(pattern.heads)} heads, but q has {heads}; see PerHead.cycled({heads})")
         return pattern
     _check_pattern(pattern, heads)
     offset = 0 if pattern is None else resolve_offset(nq, nk, offset)
@@ -230,9 +228,11 @@ def _mask(pattern, q, k, offset):
     """What the reference needs: a dense boolean mask, or None."""
     heads, nq, nk = q.shape[-3] if q.ndim > 2 else 1, q.shape[-2], k.shape[-2]
     if isinstance(pattern, Layout):
-        return layout_for(pattern, heads, nq, nk, offset, None).mask()
-    _check_pattern(pattern, heads)
-    return None if pattern is None else pattern.mask(nq, nk, resolve_offset(nq, nk, offset))
+        mask = layout_for(pattern, heads, nq, nk, offset, None).mask()
+    else:
+        _check_pattern(pattern, heads)
+        mask = None if pattern is None else pattern.mask(nq, nk, resolve_offset(nq, nk, offset))
+    return mask[0] if mask is not None and mask.ndim > q.ndim else mask  # the one head of an input without a head axis
 
 
 def _kernel(impl):
@@ -248,8 +248,10 @@ def _run_kernel(kernel, q, k, v, pattern, scale, offset, block, extras):
         name = kernel.__name__.rpartition(".")[2]
         raise NotImplementedError(f"impl={name!r} does not know {', '.join(cannot)}; impl='reference' does")
     heads, (nq, d), (nk, dv) = q.shape[-3] if q.ndim > 2 else 1, q.shape[-2:], v.shape[-2:]
+    if block is not None and isinstance(pattern, Layout) and block_of(block) != pattern.block:
+        raise ValueError(f"block={block!r} was given with a layout of tiles {pattern.block}: leave it out, or see Layout.retile")
     block = kernel.BLOCK if block is None else block
-    layout = layout_for(pattern, heads, nq, nk, offset, tuple(block) if isinstance(block, list) else block)
+    layout = layout_for(pattern, heads, nq, nk, offset, block_of(block))
     dtype = np.float64 if q.dtype == np.float64 else np.float32
     flat = [np.ascontiguousarray(x.reshape(prod(x.shape[:-2]), *x.shape[-2:]), dtype) for x in (q, k, v)]
     scale = (d**-0.5 if d else 1.0) if scale is None else float(scale)

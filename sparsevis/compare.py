@@ -19,7 +19,7 @@ from sparsevis.per_head import PerHead
 __all__ = ["Comparison", "Row", "compare"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One pattern's line.
 
@@ -51,7 +51,7 @@ class Row:
         return float(self.mass.mean()) if self.mass.size else 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """Rows, dense attention first; prints as a table, shows as HTML, exports as dicts."""
 
@@ -138,6 +138,8 @@ def compare(q, k, v, patterns, *, scale=None, offset=None, impl="cpu", block=64,
     """
     if not isinstance(patterns, Mapping):
         raise TypeError(f"patterns is a {type(patterns).__name__}, and needs to be a dict such as {{'window': SlidingWindow(255)}}")
+    if "dense" in patterns:
+        raise ValueError("patterns has the name 'dense', which is kept for what everything is measured against: take another")
     q, k, v = check_inputs(q, k, v)
     heads, nq, nk = q.shape[-3] if q.ndim > 2 else 1, q.shape[-2], k.shape[-2]
     kv_heads, batch = k.shape[-3] if k.ndim > 2 else 1, int(np.prod(q.shape[:-3]))

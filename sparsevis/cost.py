@@ -34,6 +34,8 @@ class Cost:
         Pairs in the tiles that hold an allowed one: what a tiled kernel works through.
     full, partial : int
         Numbers of those tiles.
+    memory_tiled : int
+        Bytes beyond inputs and outputs that the tiled kernel's lists take, shared by heads of one pattern: 8 a tile, 8 a block row.
     """
 
     nq: int
@@ -49,6 +51,7 @@ class Cost:
     computed: int
     full: int
     partial: int
+    memory_tiled: int
 
     @property
     def pairs(self):
@@ -98,11 +101,6 @@ class Cost:
         return self.batch * (self._once() + self.itemsize * (inputs + 4 * self.pairs))
 
     @property
-    def memory_tiled(self):
-        """Bytes beyond inputs and outputs that a tiled kernel's layout takes: 8 a listed tile, 8 a block row."""
-        return 8 * (self.full + self.partial + self.heads * -(-self.nq // self.block[0]))
-
-    @property
     def memory_naive(self):
         """Bytes of the n x n scores and probabilities."""
         return 2 * self.batch * self.itemsize * self.pairs
@@ -149,30 +147,40 @@ def cost(pattern, n, *, head_dim=64, value_dim=None, heads=None, kv_heads=None, 
     >>> cost(Causal(), 1000).nnz
     500500
     """
-    (nq, nk), offset = sizes(*(n if isinstance(n, tuple | list) else (n, None)), 0 if pattern is None else offset)
+    offset = 0 if pattern is None or isinstance(pattern, Layout) else offset
+    (nq, nk), offset = sizes(*(n if isinstance(n, tuple | list) else (n, None)), offset)
     block = pattern.block if isinstance(pattern, Layout) else block_of(block)
-    planes = _planes(pattern, 1 if heads is None else heads, (nq, nk), block, offset)
-    if heads is not None and heads != len(planes):
-        raise ValueError(f"the pattern is for {len(planes)} heads, but heads={heads}")
-    nnz, full, partial = (sum(x) for x in zip(*planes, strict=True))
+    asked = heads
+    for name, x in (("heads", heads), ("kv_heads", kv_heads)):
+        if x is not None and x < 1:
+            raise ValueError(f"{name} is {x}, and needs to be 1 or more")
+    planes, stored = _planes(pattern, (nq, nk), block, offset)
+    one_for_all = not isinstance(pattern, PerHead) and getattr(pattern, "heads", None) is None
+    heads = asked or 1 if one_for_all else len(planes)
+    if asked not in (None, heads):
+        raise ValueError(f"the pattern is for {len(planes)} heads, but heads={asked}")
+    if kv_heads is not None and heads % kv_heads:
+        raise ValueError(f"{heads} query heads over {kv_heads} key/value heads: the first needs to be a multiple of the second")
+    nnz, full, partial = (sum(x) * heads // len(planes) for x in zip(*planes, strict=True))
+    listed = sum(full + partial for _, full, partial in stored)
     return Cost(
-        nq, nk, head_dim, head_dim if value_dim is None else value_dim, len(planes), len(planes) if kv_heads is None else kv_heads,
+        nq, nk, head_dim, head_dim if value_dim is None else value_dim, heads, heads if kv_heads is None else kv_heads,
         batch, np.dtype(dtype).itemsize, block, nnz, (full + partial) * block[0] * block[1], full, partial,
+        8 * (listed + len(stored) * -(-nq // block[0])),
     )  # fmt: skip
 
 
-def _planes(pattern, heads, shape, block, offset):
-    """(nnz, full tiles, partial tiles) of every head."""
+def _planes(pattern, shape, block, offset):
+    """(nnz, full tiles, partial tiles) of every head that has a pattern of its own, and of every list that is stored."""
     if isinstance(pattern, Layout):
         if pattern.shape != shape:
             raise ValueError(f"the layout is for {pattern.shape}, but n says {shape}")
-        full, partial, _ = pattern.tally()
-        count = len(pattern.heads or (0,))
-        each = [(pattern.nnz, full, partial)] + [(0, 0, 0)] * (count - 1)
-        return each * heads if pattern.heads is None else each
+        stored = pattern.totals()
+        return [stored[p] for p in pattern.heads or (0,)], stored
     if isinstance(pattern, PerHead):
-        distinct = {p: sift(p.allows, shape, block, offset).totals() for p in dict.fromkeys(pattern.patterns)}
-        return [distinct[p] for p in pattern.patterns]
+        stored = {p: sift(p.allows, shape, block, offset).totals() for p in dict.fromkeys(pattern.patterns)}
+        return [stored[p] for p in pattern.patterns], list(stored.values())
     if not isinstance(pattern, Pattern | None):
         raise TypeError(f"cost needs a Pattern, a PerHead, a Layout or None, not {type(pattern).__name__}")
-    return [sift((Dense() if pattern is None else pattern).allows, shape, block, offset).totals()] * heads
+    stored = [sift((Dense() if pattern is None else pattern).allows, shape, block, offset).totals()]
+    return stored, stored

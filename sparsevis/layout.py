@@ -168,7 +168,8 @@ class Layout:
             np.array_equal(getattr(self, name), getattr(other, name)) for name in ("indptr", "indices", "kind", "tiles")
         )
 
-    __hash__ = object.__hash__
+    def __hash__(self):
+        return hash((self.shape, self.block, self.heads, self.indptr.tobytes(), self.indices.tobytes(), self.kind.tobytes()))
 
     def remember(self, make):
         """Return `make(self)`, computed once and kept beside the layout."""
@@ -194,17 +195,25 @@ class Layout:
         """Block rows, those with the longest lists first."""
         return np.argsort(-np.diff(self.indptr), kind="stable")
 
+    def totals(self):
+        """Return (nnz, full tiles, partial tiles) of every plane."""
+        each = [self.remember(_pairs)[self.kind], self.kind == FULL, self.kind != FULL]
+        return list(zip(*(self._per_plane(x).tolist() for x in each), strict=True))
+
+    def tally(self):
+        """Return (full, partial, empty): numbers of tiles, of all heads together where heads differ."""
+        _, full, partial = self._of_all_heads()
+        return full, partial, len(self.heads or (0,)) * self.grid[0] * self.grid[1] - full - partial
+
     @property
     def nnz(self):
         """Allowed pairs, exactly: of all heads together where heads differ."""
-        per_plane = self._per_plane(self.remember(_pairs)[self.kind])
-        return int(sum(per_plane[p] for p in self.heads or (0,)))
+        return self._of_all_heads()[0]
 
     @property
     def computed(self):
         """Pairs a kernel works through: the area of the listed tiles, of all heads together where heads differ."""
-        per_plane = self._per_plane(np.ones(self.kind.size, np.int64))
-        return int(sum(per_plane[p] for p in self.heads or (0,))) * self.block[0] * self.block[1]
+        return sum(self._of_all_heads()[1:]) * self.block[0] * self.block[1]
 
     @property
     def density(self):
@@ -245,7 +254,9 @@ class Layout:
 
     def to_csr(self, plane=0):
         """Return one plane as a SciPy CSR matrix of booleans."""
-        return self.to_bsr(plane).tocsr()[: self.shape[0], : self.shape[1]]
+        csr = self.to_bsr(plane).tocsr()[: self.shape[0], : self.shape[1]]
+        csr.eliminate_zeros()
+        return csr
 
     def to_bsr(self, plane=0):
         """Return one plane as a SciPy BSR matrix of booleans; ragged edges are padded with False to whole tiles."""
@@ -264,13 +275,9 @@ class Layout:
         sums = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])[self.indptr]
         return np.diff(sums[:: max(1, self.grid[0])]) if self.grid[0] else np.zeros(max(self.heads or (0,)) + 1, np.int64)
 
-    def tally(self):
-        """Return (full, partial, empty): numbers of tiles, of all heads together where heads differ."""
-        full = self._per_plane(self.kind == FULL)
-        partial = self._per_plane(self.kind != FULL)
-        heads = self.heads or (0,)
-        found = [int(sum(x[p] for p in heads)) for x in (full, partial)]
-        return (*found, len(heads) * self.grid[0] * self.grid[1] - sum(found))
+    def _of_all_heads(self):
+        totals = self.totals()
+        return tuple(sum(x) for x in zip(*(totals[p] for p in self.heads or (0,)), strict=True))
 
     def __repr__(self):
         full, partial, empty = self.tally()
@@ -288,7 +295,7 @@ class Layout:
         counts, (bq, bk) = np.zeros(self.grid), self.block
         first = self._rows() < self.grid[0]
         counts[self._rows()[first], self.indices[first]] = self.remember(_pairs)[self.kind[first]] / (bq * bk)
-        fold = -(-max(self.grid) // 64)
+        fold = max(1, -(-max(self.grid) // 64))
         rows, columns = (-(-x // fold) for x in self.grid)
         small = np.zeros((rows * fold, columns * fold))
         small[: self.grid[0], : self.grid[1]] = counts
@@ -331,21 +338,26 @@ def _transposed(layout):
 
 
 def _retiled(layout, block):
-    """Cut every tile along the lines of both tilings, and put the pieces together again."""
+    """Cut every tile along the lines of both tilings, and put the pieces together again; tiles that come out full are never filled in."""
     piece = tuple(np.gcd(a, b) for a, b in zip(layout.block, block, strict=True))
     down, right = layout.block[0] // piece[0], layout.block[1] // piece[1]
     parts = np.concatenate([layout.unpacked(), np.ones((1, *layout.block), bool)])
     parts = parts.reshape(-1, down, piece[0], right, piece[1]).transpose(0, 1, 3, 2, 4)
-    some = parts.any((3, 4))[layout.kind]
-    entry, a, b = np.nonzero(some)
+    held = parts.sum((3, 4))
+    entry, a, b = np.nonzero(held[layout.kind] > 0)
     plane, row = np.divmod(layout._rows()[entry], max(1, layout.grid[0]))
     top, left = (row * down + a) * piece[0], (layout.indices[entry].astype(np.int64) * right + b) * piece[1]
     rows, columns = -(-layout.shape[0] // block[0]), -(-layout.shape[1] // block[1])
-    code = ((plane * rows + top // block[0]) * columns) + left // block[1]
-    where, which = np.unique(code, return_inverse=True)
-    check_memory(where.size * block[0] * block[1], MEMORY_LIMIT, f"cutting {where.size:,} tiles of {block[0]} x {block[1]}")
-    cells = np.zeros((where.size, block[0] // piece[0], block[1] // piece[1], *piece), bool)
+    where, which = np.unique(((plane * rows + top // block[0]) * columns) + left // block[1], return_inverse=True)
+    pairs = np.bincount(which, weights=held[layout.kind[entry], a, b], minlength=where.size)
+    number = np.cumsum(pairs < block[0] * block[1]) - 1  # of each tile that is partial
+    open_ = pairs[which] < block[0] * block[1]
+    entry, a, b, top, left, which = (x[open_] for x in (entry, a, b, top, left, number[which]))
+    count = int(number[-1]) + 1 if number.size else 0
+    check_memory(count * block[0] * block[1], MEMORY_LIMIT, f"cutting {count:,} partial tiles of {block[0]} x {block[1]}")
+    cells = np.zeros((count, block[0] // piece[0], block[1] // piece[1], *piece), bool)
     cells[which, top % block[0] // piece[0], left % block[1] // piece[1]] = parts[layout.kind[entry], a, b]
-    kind, tiles = _kinds(cells.transpose(0, 1, 3, 2, 4).reshape(-1, *block))
+    kind = np.full(where.size, FULL, np.int32)
+    kind[pairs < block[0] * block[1]], tiles = _kinds(cells.transpose(0, 1, 3, 2, 4).reshape(-1, *block))
     planes = max(layout.heads or (0,)) + 1
     return Layout._sorted(layout.shape, block, *np.divmod(where, max(1, columns)), kind, tiles, planes, layout.heads)

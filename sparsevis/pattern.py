@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from html import escape
 from operator import index
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,23 @@ from sparsevis.readings import Symbol, negate
 from sparsevis.sift import MEMORY_LIMIT, check_memory, sift
 from sparsevis.tables import Relation
 
-__all__ = ["And", "Not", "Or", "Pattern", "resolve_offset", "sizes", "whole"]
+__all__ = ["And", "Fits", "Not", "Or", "Pattern", "resolve_offset", "sizes", "whole"]
+
+
+class Fits(NamedTuple):
+    """The sizes a pattern can be used at: from `least` to `most` keys, and for at most so many query positions; None is unbounded."""
+
+    least: int = 0
+    most: int | None = None
+    queries: int | None = None
+
+    def meet(self, other):
+        """Return the sizes that fit both."""
+        most, queries = (min([x for x in pair if x is not None], default=None) for pair in zip(self[1:], other[1:], strict=True))
+        return Fits(max(self.least, other.least), most, queries)
+
+    def __str__(self):
+        return f"{self.least} keys" if self.least == self.most else f"{self.least} to {'any' if self.most is None else self.most} keys"
 
 
 class Pattern:
@@ -45,9 +62,14 @@ class Pattern:
         raise TypeError("a pattern is neither true nor false: combine patterns with & | ~ (not `and`, `or`, `not`)")
 
     @property
+    def fits(self):
+        """The sizes the pattern can be used at; narrower than everything where it holds a table or names positions."""
+        return Fits()
+
+    @property
     def length(self):
-        """The only number of keys the pattern fits, if it holds a table; else None."""
-        return None
+        """The only number of keys the pattern fits, as with documents; None where there are more."""
+        return self.fits.least if self.fits.least == self.fits.most else None
 
     def formula(self):
         """Return the rule over query position i, key position j and number of keys n, as text that is code again.
@@ -113,7 +135,9 @@ class Pattern:
 
     def example_length(self):
         """Return a number of keys at which a small picture shows what the pattern does."""
-        return self.length or min(max(16, 1 << (4 * self._scale() - 1).bit_length()), 1 << 16)
+        shown = min(max(16, 1 << (4 * self._scale() - 1).bit_length()), 1 << 16)
+        least, most, _ = self.fits
+        return max(least, shown if most is None else min(most, shown))
 
     def _scale(self):
         """The largest of the pattern's own lengths."""
@@ -150,31 +174,36 @@ class Pattern:
         ····████
         """
         n = self.example_length() if n is None else n
-        pairs, cell = self.counts(n, cells=32)
+        nq = self._queries(n)
+        pairs, cell = self.counts(nq, n, cells=32, offset=0)
         scale = f", each cell {cell} x {cell} pairs" if cell > 1 else ""
-        head = [repr(self), _shorten(self.formula()), f"at n = {n:,}{scale}: {sketch.facts(int(pairs.sum()), n, n)}"]
-        return "\n".join([*head, sketch.text(_share(pairs, n, n, cell))])
+        head = [repr(self), _shorten(self.formula()), f"at n = {n:,}{scale}: {sketch.facts(int(pairs.sum()), nq, n)}"]
+        return "\n".join([*head, sketch.text(_share(pairs, nq, n, cell))])
+
+    def _queries(self, n):
+        """As many queries as keys, or as the pattern's table has."""
+        return n if self.fits.queries is None else min(n, self.fits.queries)
 
     def __str__(self):
         return self.describe()
 
     def layers(self, n, cells=64):
         """Return (ingredient, share) for each part: the share of every cell that this part is the first to allow."""
-        out, seen = [], None
+        out, seen, nq = [], None, self._queries(n)
         for part in self.parts():
-            pairs, cell = (part if seen is None else part - seen).counts(n, cells=cells)
-            out.append((part.ingredient, _share(pairs, n, n, cell)))
+            pairs, cell = (part if seen is None else part - seen).counts(nq, n, cells=cells, offset=0)
+            out.append((part.ingredient, _share(pairs, nq, n, cell)))
             seen = part if seen is None else seen | part
         return out
 
     def _repr_html_(self):
         n = self.example_length()
         layers = self.layers(n, cells=48)
-        nnz = int(self.counts(n)[0].sum())
+        nnz = int(self.counts(self._queries(n), n, offset=0)[0].sum())
         picture = sketch.svg(layers, title=f"{self!r} at n = {n}")
         return (
             f'<div style="display:flex;gap:1em;align-items:center">{picture}<div><code>{escape(repr(self))}</code><br>'
-            f"<code>{escape(_shorten(self.formula()))}</code><br>n = {n:,}: {escape(sketch.facts(nnz, n, n))}</div></div>"
+            f"<code>{escape(_shorten(self.formula()))}</code><br>n = {n:,}: {escape(sketch.facts(nnz, self._queries(n), n))}</div></div>"
         )
 
 
@@ -185,14 +214,17 @@ class And(Pattern):
     a: Pattern
     b: Pattern
 
+    def __post_init__(self):
+        _are_patterns(self)
+
     def allows(self, q, k, n):
         """See `Pattern.allows`."""
         return self.a.allows(q, k, n) & self.b.allows(q, k, n)
 
     @property
-    def length(self):
-        """See `Pattern.length`."""
-        return _same_length(self.a, self.b)
+    def fits(self):
+        """See `Pattern.fits`."""
+        return _fit_both(self.a, self.b)
 
     @property
     def ingredient(self):
@@ -221,14 +253,17 @@ class Or(Pattern):
     a: Pattern
     b: Pattern
 
+    def __post_init__(self):
+        _are_patterns(self)
+
     def allows(self, q, k, n):
         """See `Pattern.allows`."""
         return self.a.allows(q, k, n) | self.b.allows(q, k, n)
 
     @property
-    def length(self):
-        """See `Pattern.length`."""
-        return _same_length(self.a, self.b)
+    def fits(self):
+        """See `Pattern.fits`."""
+        return _fit_both(self.a, self.b)
 
     @property
     def ingredient(self):
@@ -253,14 +288,17 @@ class Not(Pattern):
 
     a: Pattern
 
+    def __post_init__(self):
+        _are_patterns(self)
+
     def allows(self, q, k, n):
         """See `Pattern.allows`."""
         return negate(self.a.allows(q, k, n))
 
     @property
-    def length(self):
-        """See `Pattern.length`."""
-        return self.a.length
+    def fits(self):
+        """See `Pattern.fits`."""
+        return self.a.fits
 
     def _scale(self):
         return self.a._scale()
@@ -285,6 +323,7 @@ def resolve_offset(nq, nk, offset):
 def whole(pattern, name, low, high=None, none=False):
     """Check that a field is a whole number from `low` to `high` (or None, if `none`), and store it as a plain int."""
     value = getattr(pattern, name)
+    high = None if isinstance(high, Symbol) else high
     if isinstance(value, Symbol) or (none and value is None):
         return
     allowed = f"a whole number {'>= ' + str(low) if high is None else f'from {low} to {high}'}{' or None' if none else ''}"
@@ -305,10 +344,17 @@ def sizes(nq, nk, offset):
     return (nq, nk), resolve_offset(nq, nk, offset)
 
 
-def _same_length(a, b):
-    if a.length is not None and b.length is not None and a.length != b.length:
-        raise ValueError(f"{a!r} is for {a.length} keys and {b!r} for {b.length}: they cannot be combined")
-    return b.length if a.length is None else a.length
+def _fit_both(a, b):
+    both = a.fits.meet(b.fits)
+    if both.most is not None and both.least > both.most:
+        raise ValueError(f"{a!r} is for {a.fits} and {b!r} for {b.fits}: they cannot be combined")
+    return both
+
+
+def _are_patterns(composition):
+    for f in fields(composition):
+        if not isinstance(getattr(composition, f.name), Pattern):
+            raise TypeError(f"{type(composition).__name__}: {f.name} is {getattr(composition, f.name)!r}, and needs to be a Pattern")
 
 
 def _share(pairs, nq, nk, cell):

@@ -68,6 +68,9 @@ class PerHead:
     def __sub__(self, other):
         return self._map(other, lambda a, b: a - b)
 
+    def __rsub__(self, other):
+        return self._map(other, lambda a, b: b - a)
+
     __rand__, __ror__ = __and__, __or__
 
     def __invert__(self):

@@ -58,8 +58,9 @@ class Relation:
 
     def lists(self):
         """The columns of each row, as lists."""
-        cuts = np.searchsorted(self.codes, np.arange(1, self.rows) * self.columns)
-        return [part.tolist() for part in np.split(self.codes % max(1, self.columns), cuts)]
+        cuts = np.searchsorted(self.codes, np.arange(self.rows + 1) * self.columns)
+        columns = (self.codes % max(1, self.columns)).tolist()
+        return [columns[a:b] for a, b in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)]
 
     def read(self, i, j):
         """`at` for every reading but the symbol."""
@@ -73,15 +74,15 @@ class Relation:
 
     def _check(self, i, j):
         for what, x, size in (("row", i, self.rows), ("column", j, self.columns)):
-            if np.size(low(x)) and (np.min(low(x)) < 0 or np.max(high(x)) >= size):
-                raise ValueError(f"position {int(np.max(high(x)))} is outside the table: it has {size} {what}s (0 to {size - 1})")
+            first, last = int(np.min(low(x), initial=0)), int(np.max(high(x), initial=-1))
+            if first < 0 or last >= size:
+                raise ValueError(f"position {first if first < 0 else last} is outside the table: it has {size} {what}s (0 to {size - 1})")
 
     def _member(self, i, j):
         code = i * self.columns + j
-        if not self.codes.size:
-            return np.zeros(code.shape, bool)[()]
-        found = self.codes[np.minimum(np.searchsorted(self.codes, code), self.codes.size - 1)] == code
-        return bool(found) if found.ndim == 0 else found
+        last = self.codes.size - 1
+        found = self.codes[np.minimum(np.searchsorted(self.codes, code), last)] == code if last >= 0 else np.zeros(code.shape, bool)
+        return bool(found) if np.ndim(found) == 0 else found
 
     def _rectangles(self, i, j):
         """The same where columns run on by one: two searches a row instead of one a pair (at 64 columns a tile, 20 times faster)."""

@@ -4,5 +4,5 @@ import os
 
 from hypothesis import settings
 
-settings.register_profile("sparsevis", deadline=None, max_examples=60, database=None, derandomize="CI" in os.environ)
+settings.register_profile("sparsevis", deadline=None, max_examples=100, database=None, derandomize="CI" in os.environ)
 settings.load_profile("sparsevis")

@@ -143,6 +143,6 @@ def instance(name, n):
 
 def placed(pattern, n):
     """The shapes (nq, nk, offset) at n keys that the pattern fits: tables know no position before 0, and some none beyond their end."""
-    table, bounded = "[" in pattern.formula(), pattern.length is not None
+    table, bounded = "[" in pattern.formula(), pattern.fits.queries is not None
     shapes = [shape(n) for shape in SHAPES.values()]
     return [(nq, nk, offset) for nq, nk, offset in shapes if not (table and offset < 0) and not (bounded and offset + nq > n)]

@@ -19,7 +19,10 @@ RULES = {
     "loose": lambda q, k, n: ((q - k) % 2 == 0) & ((q - k) % 2 == 1),  # empty, and no interval can tell
     "loose and full": lambda q, k, n: ((q - k) % 2 == 0) | ((q - k) % 2 == 1),
 }
-CASES = [((24, 24), (8, 8), 0), ((37, 29), (8, 8), 0), ((13, 40), (4, 6), 27), ((40, 13), (7, 3), -27), ((5, 5), (16, 9), 3), ((1, 1), (1, 1), 0)]
+CASES = [  # (queries, keys), tile, position of query 0
+    ((24, 24), (8, 8), 0), ((37, 29), (8, 8), 0), ((13, 40), (4, 6), 27), ((40, 13), (7, 3), -27), ((5, 5), (16, 9), 3),
+    ((1, 1), (1, 1), 0),
+]  # fmt: skip
 
 
 def painted(found):
@@ -140,7 +143,7 @@ def test_memory_is_refused_before_it_is_taken():
         check_memory(2 << 30, 1 << 30, "a thing")
     check_memory(1 << 60, None, "anything")
     check_memory(1 << 30, 1 << 30, "just enough")
-    with pytest.raises(MemoryError, match="sorting .* tiles of 16 x 16"):
+    with pytest.raises(MemoryError, match=r"sorting .* tiles of 16 x 16"):
         sift(Strided(2).allows, (1 << 14, 1 << 14), (1, 1), memory_limit=1 << 24)
     with pytest.raises(MemoryError, match="distinct partial tiles of 64 x 64"):
         sift(RandomKeys(2).allows, (1000, 1000), (64, 64), memory_limit=1 << 16)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sparsevis.pattern import Pattern, whole
+from sparsevis.pattern import Fits, Pattern, whole
 from sparsevis.readings import Symbol, at, extent
 from sparsevis.tables import Relation
 
@@ -96,9 +96,10 @@ class Chosen(Pattern):
         return cls(Relation(len(lengths), n, row[live] * n + keys[live]))
 
     @property
-    def length(self):
-        """The number of keys, where a block is one position; the largest that fits, otherwise."""
-        return self.pairs.columns * self.block
+    def fits(self):
+        """The table's rows and columns; with blocks, any size whose last block is short."""
+        most = self.pairs.columns * self.block
+        return Fits(max(0, most - self.block + 1), most, self.pairs.rows * self.block)
 
     def allows(self, q, k, n):
         """The table says so."""

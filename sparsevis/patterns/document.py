@@ -14,7 +14,7 @@ from operator import index
 
 import numpy as np
 
-from sparsevis.pattern import Pattern
+from sparsevis.pattern import Fits, Pattern
 from sparsevis.readings import Symbol, at, extent, low
 from sparsevis.tables import Steps
 
@@ -55,9 +55,9 @@ class Documents(Pattern):
             raise ValueError(f"Documents: lengths is {self.lengths}, and needs one or more whole numbers >= 0")
 
     @property
-    def length(self):
-        """The sum of the lengths."""
-        return sum(self.lengths)
+    def fits(self):
+        """The sum of the lengths, and nothing else."""
+        return Fits(sum(self.lengths), sum(self.lengths), sum(self.lengths))
 
     def allows(self, q, k, n):
         """Document of i is document of j."""

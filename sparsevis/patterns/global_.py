@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import index, or_
 
-from sparsevis.pattern import Pattern, whole
+from sparsevis.pattern import Fits, Pattern, whole
 from sparsevis.readings import Symbol
 
 __all__ = ["Global", "Sink", "tokens_of"]
@@ -55,10 +55,7 @@ class Global(Pattern):
 
     def __post_init__(self):
         whole(self, "block", 1)
-        try:
-            object.__setattr__(self, "tokens", tuple(sorted(set(tokens_of(self.tokens)))))
-        except TypeError:
-            raise TypeError(f"Global: tokens is {self.tokens!r}, and needs a position or a list of positions") from None
+        object.__setattr__(self, "tokens", tuple(sorted(set(tokens_of(self.tokens)))))
         if not self.tokens:
             raise ValueError("Global: tokens is empty, and needs at least one position (leave Global out for none)")
         for name in ("rows", "columns"):
@@ -66,6 +63,12 @@ class Global(Pattern):
                 raise TypeError(f"Global: {name} is {getattr(self, name)!r}, and needs True or False")
         if not (self.rows or self.columns):
             raise ValueError("Global: rows and columns are both False, and one of them needs to be True (else nothing is allowed)")
+
+    @property
+    def fits(self):
+        """Long enough to have all the tokens."""
+        size = max(self.tokens[-1] + 1, -self.tokens[0])
+        return Fits((size - 1) * self.block + 1)
 
     def allows(self, q, k, n):
         """i in tokens, or j in tokens."""
@@ -114,7 +117,10 @@ class Sink(Pattern):
 
 def tokens_of(tokens):
     """Return one position, or several, as a tuple of plain ints."""
-    return tuple(map(index, tokens)) if isinstance(tokens, Iterable) else (index(tokens),)
+    try:
+        return tuple(map(index, tokens)) if isinstance(tokens, Iterable) else (index(tokens),)
+    except TypeError:
+        raise TypeError(f"Global: tokens is {tokens!r}, and needs a position or a list of positions") from None
 
 
 def _runs(tokens):

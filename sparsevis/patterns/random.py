@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from sparsevis.pattern import Pattern, whole
+from sparsevis.pattern import Fits, Pattern, whole
 from sparsevis.readings import Symbol, at, extent
 from sparsevis.tables import Relation
 
@@ -39,6 +39,11 @@ class RandomKeys(Pattern):
     def __post_init__(self):
         whole(self, "keys_per_query", 0)
         whole(self, "seed", 0, 2**63 - 1)
+
+    @property
+    def fits(self):
+        """Enough keys to draw from."""
+        return Fits(self.keys_per_query)
 
     def allows(self, q, k, n):
         """Key j was drawn for row i."""
@@ -88,6 +93,11 @@ class RandomBlocks(Pattern):
         whole(self, "head", 0, self.heads - 1)
         if self.plan not in ("uniform", "published"):
             raise ValueError(f'RandomBlocks: plan is {self.plan!r}, and needs "uniform" or "published"')
+
+    @property
+    def fits(self):
+        """Enough blocks to draw from."""
+        return Fits(max(0, (self.blocks_per_row - 1) * self.block + 1))
 
     def allows(self, q, k, n):
         """The block of j was drawn for the block row of i."""
