@@ -1,0 +1,112 @@
+"""The command line: what it prints, what it writes, and how it says no."""
+
+import subprocess
+import sys
+
+import pytest
+
+import sparsevis as sv
+from sparsevis.__main__ import main
+
+
+def refused(capsys, *argv):
+    """The one line that wrong input gets."""
+    try:
+        code = main(list(argv))
+    except SystemExit as stop:  # argparse leaves this way
+        code = stop.code
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert "Traceback" not in err
+    return err
+
+
+def test_list_names_every_pattern(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for name in ("SlidingWindow(left: int | None, right: int | None = 0)", "longformer(window=512", "RandomBlocks(", "streaming_llm("):
+        assert name in out
+    shown = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert len(shown) == 20
+    assert all(line.strip() for line in out.splitlines())
+
+
+@pytest.mark.parametrize("name", ["SlidingWindow", "sliding_window", "sliding-window", "slidingwindow"])
+def test_show_prints_the_pattern(capsys, name):
+    assert main(["show", name, "--left", "1", "--n", "4"]) == 0
+    assert capsys.readouterr().out == sv.SlidingWindow(1).describe(4) + "\n"
+
+
+def test_show_takes_lists_words_and_equal_signs(capsys):
+    assert main(["show", "global", "--tokens=0,-1", "--columns", "False", "--n", "5"]) == 0
+    assert capsys.readouterr().out.startswith(repr(sv.Global([0, -1], columns=False)))
+    assert main(["show", "random-blocks", "--block", "64", "--blocks-per-row", "3", "--plan", "published", "--n", "1,024"]) == 0
+    assert "at n = 1,024" in capsys.readouterr().out
+
+
+def test_show_prints_every_head(capsys):
+    assert main(["show", "sparse_transformer_fixed", "--stride", "4", "--summary", "1", "--n", "8"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("head 0: Causal() & Chunked(size=4)")
+    assert "head 1: Causal() & Fixed(stride=4, group=False)" in out
+
+
+@pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("b/a.svg", b"<?xml"), ("a.pdf", b"%PDF")])
+def test_show_writes_a_picture(tmp_path, capsys, name, start):
+    assert main(["show", "longformer", "--window", "4", "--n", "16", "-o", str(tmp_path / name)]) == 0
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert "at n = 16" in capsys.readouterr().out
+
+
+def test_show_writes_all_heads(tmp_path):
+    assert main(["show", "sparse_transformer_strided", "--stride", "4", "--n", "16", "-o", str(tmp_path / "a.svg")]) == 0
+    assert "head 1" in (tmp_path / "a.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["show", "longforme"], "did you mean longformer?"),
+        (["show", "xyzzy"], "see sparsevis list"),
+        (["show", "chosen"], "no pattern is called 'chosen'"),
+        (["show", "strided"], "needs --stride VALUE"),
+        (["show", "strided", "--strid", "4"], "it has stride"),
+        (["show", "strided", "--stride"], "--stride needs a value"),
+        (["show", "strided", "4"], "'4' is not expected"),
+        (["show", "strided", "--stride", "-4"], "stride is -4"),
+        (["show", "strided", "--stride", "four"], "stride is 'four'"),
+        (["show", "causal", "--n", "0"], "'0' is no length"),
+        (["show", "causal", "--n", "many"], "'many' is no length"),
+        (["show", "global", "--tokens", "9", "--n", "4"], "from -4 to 3"),
+        (["show", "causal", "-o", "a.docx"], "end in .png, .svg or .pdf"),
+        (["show", "causal", "-o", "/dev/null/x/a.png"], "/dev/null/x"),
+        (["list", "more"], "more"),
+        (["lst"], "invalid choice: 'lst'"),
+        ([], "COMMAND"),
+    ],
+)
+def test_wrong_input_gets_one_helpful_line(capsys, argv, words):
+    assert words in refused(capsys, *argv)
+
+
+def test_info_says_what_a_bug_report_needs(capsys):
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    for word in (sv.__version__, "Python", "numba", "threads", "GPU"):
+        assert word in out
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"sparsevis {sv.__version__}\n"
+
+
+def test_as_a_module_and_into_a_closed_pipe():
+    done = subprocess.run(
+        f"{sys.executable} -W error -m sparsevis list | head -n 1", shell=True, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "Causal()\n"
+    assert done.stderr == ""
