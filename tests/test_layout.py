@@ -112,6 +112,7 @@ def test_equality():
     assert a == Layout.of(Causal() & Dense(), 20, 8)
     for pattern, n, block in [(Causal(), 20, (8, 4)), (Causal(), 21, 8), (SlidingWindow(18), 20, 8), (PerHead(Causal()), 20, 8)]:
         assert a != Layout.of(pattern, n, block)
+    assert Layout.from_mask(np.eye(4, dtype=bool), 4) != Layout.from_mask(np.eye(4, dtype=bool)[::-1], 4)
     assert a != "layout"
 
 

@@ -61,6 +61,7 @@ def test_equality_and_hash():
     assert SlidingWindow(3) != sv.Dilated(3)
     assert Causal() & Dense() != Dense() & Causal()                 # a value is what was written
     assert len({SlidingWindow(np.int64(3)), SlidingWindow(3), Causal(), Causal()}) == 2
+    assert type(SlidingWindow(np.int64(3)).left) is int             # plain numbers: they print and travel as such
 
 
 @pytest.mark.parametrize("name", INSTANCES)
@@ -261,6 +262,7 @@ def test_repr_shows_what_differs_from_the_defaults():
     assert repr(Causal() - Strided(2)) == "Causal() - Strided(stride=2)"
     assert repr(~(Causal() | Dense())) == "~(Causal() | Dense())"
     assert repr(Causal() | Dense() | Strided(2)) == "Causal() | Dense() | Strided(stride=2)"
+    assert repr(Causal() & Dense() | Strided(2)) == "(Causal() & Dense()) | Strided(stride=2)"
     assert repr(Causal() - (Dense() - Strided(2))) == "Causal() - (Dense() - Strided(stride=2))"
 
 

@@ -98,6 +98,10 @@ def test_numpy_numbers_on_the_left():
     for got, want in [(np.int64(9) - x, (5, 8)), (np.int64(2) * x, (2, 8)), (np.int64(2) + x, (3, 6))]:
         assert isinstance(got, Interval)
         assert (got.lo, got.hi) == want
+    moved = np.array([10, 20]) - x                                   # one number a tile: not an array of intervals
+    assert isinstance(moved, Interval)
+    assert (moved.lo.tolist(), moved.hi.tolist()) == ([6, 16], [9, 19])
+    assert isinstance(np.array([1, 9]) <= x, Verdict)
 
 
 def test_verdicts():

@@ -120,7 +120,7 @@ def _ramps(look, tinted):
 def _keys(look, blue, orange, top, both):
     marks = [m for m in (0.001, 0.01, 0.1, 1) if m < 0.7 * top] + [top]
     colours = lambda m: [ramp(np.cbrt(m / top)) for ramp in ((blue, orange) if both else (blue,))]  # noqa: E731
-    steps = [(colours(m), f"{m:.2g}, on a cube-root scale" if m == top else f"{m:g}") for m in marks]
+    steps = [(colours(m), f"{m:.2g} (cube root)" if m == top else f"{m:g}") for m in marks]
     return ([([INGREDIENT["window"]], "kept"), ([INGREDIENT["global"]], "dropped")] if both else []), steps
 
 

@@ -47,7 +47,7 @@ def compare(comparison, *, title=None, ax=None, theme=None, size=8.0):
     x = np.array([r.cost.computed / r.cost.pairs for r in rows])
     y = np.array([r.mass_kept for r in rows])
     with canvas(ax, theme, size, ratio=lambda look: 1.1 if look.small else 0.72) as (ax, look):
-        right = min(1.0, 1.15 * x.max())
+        right = max(x.max(), min(1.0, 1.15 * x.max())) or 1.0  # tiles that hang over make more than all
         labels = ("computed", "kept") if look.small else ("share of all pairs that is computed", "share of the attention that is kept")
         value_axes(ax, look, *labels)
         ax.set(xlim=(0, right), ylim=(0, 1))

@@ -74,8 +74,7 @@ def cost(curves, *, quantity="flops", colours=None, title=None, ax=None, theme=N
         look = settle(ax, look)
         first = every[lengths[0]]
         asked = f"{first.heads} head{'s' * (first.heads > 1)} of dimension {first.head_dim}"
-        numbers = [f"n = {lengths[0]:,} to {lengths[-1]:,}", asked, "counted exactly"]
-        heading(ax, look, "What a longer text costs" if title is None else title, numbers)
+        heading(ax, look, "What a longer text costs" if title is None else title, [f"n = {lengths[0]:,} to {lengths[-1]:,}", asked])
     return ax
 
 
@@ -116,7 +115,7 @@ def cost_bars(rows, *, log=False, title=None, ax=None, theme=None, size=8.0):
             ax.set_xscale("log")
             ax.set_xlim(10 ** np.floor(np.log10(min((c.nnz for _, c in costs if c.nnz), default=1)) - 0.5), whole)
         else:
-            ax.set_xlim(0, whole)
+            ax.set_xlim(0, max(whole, *(c.computed for _, c in costs)))  # tiles that hang over make more than all
             ax.set_xticks([0, whole] if look.small else [0, whole / 2, whole])
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(x)))
         ax.grid(visible=False)

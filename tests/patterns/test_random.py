@@ -8,7 +8,7 @@ import pytest
 from pictures import assert_picture, assert_refused, keys
 
 from sparsevis import Causal, Layout, RandomBlocks, RandomKeys
-from sparsevis.patterns.random import published_plan
+from sparsevis.patterns.random import _drawn_once, published_plan
 
 FROZEN_KEYS = """
     .█...█..
@@ -90,6 +90,14 @@ def test_a_draw_is_the_same_however_one_asks():
     code = code.replace("slice_of", "__import__('numpy').arange(50)")
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == str(mask[17].tolist())
+
+
+def test_a_table_is_drawn_once_for_many_positions():
+    """A decode step at every position asks for another row of the same table."""
+    _drawn_once.cache_clear()
+    for i in range(50):
+        RandomKeys(4, seed=77).mask(1, 50, offset=i)
+    assert _drawn_once.cache_info().misses == 1
 
 
 def test_draws_leave_the_global_generators_alone():

@@ -44,7 +44,7 @@ def test_numbers_and_key():
     words = words_of(sv.plots.attention(p, pattern=sv.Causal()))
     assert words["numbers"] == f"keeps {100 * 2.5 / 3:.1f} % of this head's attention · 66.7 % of the pairs"
     assert words["key"][:2] == ["kept", "dropped"]
-    assert words["key"][-1] == "1, on a cube-root scale"
+    assert words["key"][-1] == "1 (cube root)"
     words = words_of(sv.plots.attention(p))
     assert words["numbers"] == "3 x 3 probabilities · largest 1"
     assert "kept" not in words["key"]

@@ -56,6 +56,16 @@ def test_without_heads():
     np.testing.assert_allclose(offsets(ax, "heads"), offsets(ax, "patterns"))
 
 
+def test_tiles_that_hang_over_and_a_pattern_of_nothing():
+    q = np.random.default_rng(2).standard_normal((1, 17, 4))
+    ax = sv.plots.compare(sv.compare(q, q, q, {"causal": sv.Causal(), "far": sv.Strided(9)}, impl="loops", repeats=0, block=16))
+    assert offsets(ax, "patterns")[1, 0] == (2 * 16 / 17) ** 2
+    assert ax.get_xlim() == (0, (2 * 16 / 17) ** 2)
+    ax = sv.plots.compare(sv.compare(q, q, q, {"none": ~sv.Dense()}, impl="loops", repeats=0, block=16))
+    assert ax.get_xlim() == (0, 1)
+    assert offsets(ax, "patterns").tolist() == [[0, 0]]
+
+
 def test_dense_alone_says_nothing():
     q = np.ones((4, 2))
     with pytest.raises(ValueError, match="dense attention alone"):

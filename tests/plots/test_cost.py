@@ -59,7 +59,7 @@ def test_names_stand_at_the_ends_and_apart(curves):
 
 def test_numbers_of_curves(curves):
     words = words_of(sv.plots.cost(curves, title="Growth"))
-    assert (words["title"], words["numbers"]) == ("Growth", "n = 256 to 2,048 · 1 head of dimension 64 · counted exactly")
+    assert (words["title"], words["numbers"]) == ("Growth", "n = 256 to 2,048 · 1 head of dimension 64")
 
 
 def test_own_dense_curve_comes_once():
@@ -92,6 +92,12 @@ def test_bars_of_a_comparison_and_on_a_logarithmic_axis():
         assert ax.get_xscale() == "log"
         assert 0 < ax.get_xlim()[0] < comparison["window"].cost.nnz
     assert words_of(ax)["numbers"] == "n = 64 · 2 heads · tiles of 16 x 16"
+
+
+def test_bars_of_tiles_that_hang_over():
+    ax = sv.plots.cost_bars({"dense": sv.cost(None, 17, block=16)})
+    assert ax.get_xlim() == (0, 32 * 32)
+    assert set(ends(ax)) == {f"{100 * 32 * 32 / 17**2:.1f} %, needs 100 %"}
 
 
 def test_errors(curves):

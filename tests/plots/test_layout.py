@@ -107,10 +107,19 @@ def test_many_tiles_a_pixel():
     np.testing.assert_allclose(image[4, 5], ground)
 
 
+def test_the_last_pixel_may_hold_fewer_tiles():
+    image = np.asarray(sv.plots.layout(sv.Layout.of(sv.SlidingWindow(40), 64 * 1001, 64)).images[-1].get_array())
+    assert image.shape == (251, 251, 3)
+    np.testing.assert_allclose(image[250, 250], to_rgb(INGREDIENT["partial"]))
+
+
 def test_planes():
     layout = sv.Layout.of(sv.PerHead(sv.SlidingWindow(7), sv.Causal() & sv.Strided(8)), 64, 8)
     counts = [words_of(sv.plots.layout(layout, plane=p))["numbers"] for p in (0, 1)]
     assert counts == ["needs 484 pairs · computes 960 · block tax 1.98", "needs 288 pairs · computes 2,304 · block tax 8.00"]
+    ax = sv.plots.layout(layout, plane=1)
+    tiles = {tile_of(box, (8, 8)) for box in boxes(ax, "partial")}
+    assert tiles == {(r, c) for r in range(8) for c in range(r + 1)}
     with pytest.raises(ValueError, match=r"plane=2: .* planes 0 to 1"):
         sv.plots.layout(layout, plane=2)
 

@@ -48,6 +48,11 @@ def test_numbers_take_two_lines_where_one_is_too_short(size, lines):
     assert words_of(ax)["numbers"] == "300 of 576 pairs · 52.1 % · 12.5 keys a query"
 
 
+def test_a_number_too_long_for_a_thumbnail_is_left_out():
+    ax = sv.plots.mask(sv.mistral(512), 1 << 20, size=1.8)
+    assert words_of(ax)["numbers"] == "0.049 % · 511.9 keys a query"
+
+
 def test_long_titles_shrink_or_break():
     title = "BigBird: window + global + random blocks, as in the paper"
     wide, narrow = (sv.plots.mask(sv.Causal(), 24, size=size, title=title) for size in (12, 2.5))
