@@ -96,7 +96,7 @@ def attention_grad(
     dlse : array_like, optional
         Cotangent of the lse, of its shape.
     impl : str
-        "reference" is the implementation with a backward pass.
+        "reference" or "cpu", the implementations with a backward pass.
     q, k, v, pattern, scale, offset, softcap, bias, sinks
         As for `attention`.
 
@@ -117,12 +117,13 @@ def attention_grad(
     do = np.asarray(do)
     if do.shape != q.shape[:-1] + v.shape[-1:]:
         raise ValueError(f"do has shape {do.shape}, and needs the output's: {q.shape[:-1] + v.shape[-1:]}")
-    if impl != "reference":
-        _kernel(impl)
-        raise NotImplementedError(f"impl={impl!r} has no backward pass; impl='reference' has")
-    grads = reference.attention_grad(
-        do, q, k, v, _mask(pattern, q, k, offset), scale=scale, softcap=softcap, bias=bias, sinks=sinks, dlse=dlse
-    )
+    extras = {name: x for name, x in (("softcap", softcap), ("bias", bias), ("sinks", sinks)) if x is not None}
+    if impl == "reference":
+        grads = reference.attention_grad(do, q, k, v, _mask(pattern, q, k, offset), scale=scale, dlse=dlse, **extras)
+    elif hasattr(_kernel(impl), "backward"):
+        grads = _run_backward(_kernel(impl), do, q, k, v, pattern, scale, offset, extras, dlse)
+    else:
+        raise NotImplementedError(f"impl={impl!r} has no backward pass; impl='cpu' and impl='reference' have")
     return tuple(g.astype(q.dtype, copy=False) for g in grads)
 
 
@@ -243,17 +244,44 @@ def _kernel(impl):
 
 def _run_kernel(kernel, q, k, v, pattern, scale, offset, block, extras):
     """Flatten batch and heads, widen 16-bit inputs, and call the kernel."""
-    cannot = [name for name in extras if name not in signature(kernel.forward).parameters]
+    flat, layout, options = _flatten(kernel, kernel.forward, q, k, v, pattern, scale, offset, block, extras)
+    o, lse = kernel.forward(*flat, layout, **options)
+    return o.reshape(*q.shape[:-1], v.shape[-1]), lse.reshape(q.shape[:-1])
+
+
+def _run_backward(kernel, do, q, k, v, pattern, scale, offset, extras, dlse):
+    """Run forward for o and lse, then the kernel's backward pass."""
+    flat, layout, options = _flatten(kernel, kernel.backward, q, k, v, pattern, scale, offset, None, extras)
+    o, lse = kernel.forward(*flat, layout, **options)
+    do = np.ascontiguousarray(do.reshape(o.shape), o.dtype)
+    dlse = None if dlse is None else np.ascontiguousarray(np.reshape(dlse, lse.shape), lse.dtype)
+    grads = kernel.backward(do, *flat, o, lse, layout, dlse=dlse, **options)
+    return tuple(g.reshape(x.shape) for g, x in zip(grads, (q, k, v), strict=True))
+
+
+def _flatten(kernel, call, q, k, v, pattern, scale, offset, block, extras):
+    """What a kernel takes: (heads, n, d) arrays, a layout, and options without batch axes."""
+    cannot = [name for name in extras if name not in signature(call).parameters]
     if cannot:
         name = kernel.__name__.rpartition(".")[2]
         raise NotImplementedError(f"impl={name!r} does not know {', '.join(cannot)}; impl='reference' does")
-    heads, (nq, d), (nk, dv) = q.shape[-3] if q.ndim > 2 else 1, q.shape[-2:], v.shape[-2:]
+    heads, (nq, d), nk = q.shape[-3] if q.ndim > 2 else 1, q.shape[-2:], k.shape[-2]
     if block is not None and isinstance(pattern, Layout) and block_of(block) != pattern.block:
         raise ValueError(f"block={block!r} was given with a layout of tiles {pattern.block}: leave it out, or see Layout.retile")
-    block = kernel.BLOCK if block is None else block
-    layout = layout_for(pattern, heads, nq, nk, offset, block_of(block))
+    layout = layout_for(pattern, heads, nq, nk, offset, block_of(kernel.BLOCK if block is None else block))
     dtype = np.float64 if q.dtype == np.float64 else np.float32
     flat = [np.ascontiguousarray(x.reshape(prod(x.shape[:-2]), *x.shape[-2:]), dtype) for x in (q, k, v)]
-    scale = (d**-0.5 if d else 1.0) if scale is None else float(scale)
-    o, lse = kernel.forward(*flat, layout, scale=scale, **extras)
-    return o.reshape(*q.shape[:-1], dv), lse.reshape(q.shape[:-1])
+    options = {"scale": (d**-0.5 if d else 1.0) if scale is None else float(scale)} | extras
+    if "bias" in extras:
+        options["bias"] = _flat_bias(np.asarray(extras["bias"], dtype), (*q.shape[:-1], nk))
+    if "sinks" in extras:
+        options["sinks"] = np.asarray(extras["sinks"], dtype).reshape(-1)
+    return flat, layout, options
+
+
+def _flat_bias(bias, shape):
+    """A bias as (heads or 1, nq, nk); one that all batch elements share is not repeated."""
+    np.broadcast_to(bias, shape)  # raises where it does not fit
+    if bias.ndim <= 3:
+        return np.broadcast_to(bias, (*bias.shape[:-2], *shape[-2:]) if bias.ndim == 3 else shape[-2:])
+    return np.broadcast_to(bias, shape).reshape(-1, *shape[-2:])

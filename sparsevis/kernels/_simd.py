@@ -7,7 +7,6 @@ stores the sums in every step.
 """
 import operator
 from functools import reduce
-from math import factorial, log
 
 import numba
 import numpy as np
@@ -116,7 +115,7 @@ def _counted(builder, i, count):
     return [builder.add(i, ir.Constant(i.type, r)) for r in range(count)]
 
 
-# ---------------------------------------------------------------- memory
+# ---------------------------------------------------------------- memory and numbers
 
 # The literal types stay in the signatures: Numba looks code up by argument types alone, and plain integers would share one shape.
 
@@ -128,6 +127,17 @@ def zeros(typing, like, rows, cols):
     def emit(context, builder, sig, args):
         return _pack(builder, tile, [ir.Constant(tile.vector(), None)] * (tile.rows * tile.cols))
     return tile(like, rows, cols), emit
+
+
+@intrinsic(prefer_literal=True)
+def ramp(typing, like, cols):
+    """Build a tile of one row: 0, 1, 2, ..."""
+    tile = Tile(like.dtype, 1, cols.literal_value)
+
+    def emit(context, builder, sig, args):
+        starts = range(0, tile.cols * tile.width, tile.width)
+        return _pack(builder, tile, [ir.Constant(tile.vector(), [float(n) for n in range(c, c + tile.width)]) for c in starts])
+    return tile(like, cols), emit
 
 
 @intrinsic(prefer_literal=True)
@@ -212,6 +222,7 @@ _register(operator.add, _lanewise(lambda b, x, y: b.fadd(x, y)))
 _register(operator.sub, _lanewise(lambda b, x, y: b.fsub(x, y)))
 _register(operator.mul, _lanewise(lambda b, x, y: b.fmul(x, y)))
 larger = _lanewise(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), x, y))     # where x is NaN the answer is y
+least = _lanewise(lambda b, x, y: b.select(b.fcmp_ordered(">", x, y), y, x))      # where x is NaN the answer is x
 
 
 @intrinsic
@@ -245,39 +256,6 @@ def select(typing, bits, x, y):
             out.append(builder.select(mask, a, b))
         return _pack(builder, x, out)
     return x(types.uint64, x, x), emit
-
-
-# ---------------------------------------------------------------- e ** x
-
-# 2 ** f by Taylor's series, because |f| <= 1/2 converges fast: cut off below a tenth of a unit roundoff
-_COEFFICIENTS = {types.float32: [log(2) ** n / factorial(n) for n in range(8)],
-                 types.float64: [log(2) ** n / factorial(n) for n in range(14)]}
-
-
-@intrinsic
-def exp(typing, x):
-    """e ** x for x <= 88: x log2(e) = n + f, a polynomial for 2 ** f, and n written into the exponent bits.
-
-    NaN stays NaN, because the power of two is multiplied in; added to the bits it would turn NaN into numbers. Rounding is done by adding a
-    large number, because LLVM leaves float -> int of NaN undefined. Below the smallest normal number the result is 0, so exp(-inf) == 0.
-    """
-    mantissa, bias = (23, 127) if x.dtype == types.float32 else (52, 1023)
-    vector, integers = x.vector(), x.integers()
-    log2e, low, magic = (_constant(vector, c) for c in (1 / log(2), -float(bias), 1.5 * 2.0 ** mantissa))
-
-    def one(builder, t):
-        t = builder.fmul(t, log2e)
-        t = builder.select(builder.fcmp_ordered("<", t, low), low, t)
-        z = builder.fadd(t, magic)                                # rounds to the nearest integer
-        f = builder.fsub(t, builder.fsub(z, magic))
-        coefficients = [_constant(vector, c) for c in reversed(_COEFFICIENTS[x.dtype])]
-        p = reduce(lambda p, c: _fma(builder, p, f, c), coefficients)
-        n = builder.add(builder.bitcast(z, integers), _constant(integers, bias))
-        return builder.fmul(p, builder.bitcast(builder.shl(n, _constant(integers, mantissa)), vector))
-
-    def emit(context, builder, sig, args):
-        return _pack(builder, x, [one(builder, t) for t in _unpack(builder, x, args[0])])
-    return x(x), emit
 
 
 # ---------------------------------------------------------------- work queue and addresses

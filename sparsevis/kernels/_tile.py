@@ -13,16 +13,14 @@ begins, and o when it ends. Full tiles are worked on all lanes at once (k and v 
 touches lanes is made for one shape of register tile, and takes `at`, the lane where it begins.
 """
 import numpy as np
-from numba import njit
 
-from ._simd import HALF, WIDE, add_columns, add_rows, address, any_greater, exp, finite_or_zero, larger, load, select, store, zeros
+from ._adjust import make_adjust
+from ._exp import exp
+from ._launch import loose, once, part
+from ._simd import HALF, WIDE, add_columns, add_rows, address, any_greater, finite_or_zero, larger, load, select, store, zeros
 
 LAZY = 5.5                     # the running maximum moves only when a score exceeds it by so much: about once a row
 STRIP = HALF[0]                # spans of keys are rounded to this
-OPTIONS = {"error_model": "numpy", "nogil": True}
-part = njit(**OPTIONS)                                          # a part of a kernel: compiled and cached with it
-once = njit(**OPTIONS, inline="always")                         # a part with one caller: inlining saves a quarter of the compile time
-loose = njit(**OPTIONS, fastmath={"contract", "reassoc"})       # a sum whose order does not matter
 
 
 # ---------------------------------------------------------------- the two products
@@ -85,9 +83,9 @@ def lane_words(words, tile, at, lanes):
 
 def make_mask(cols):
     @part
-    def mask(s, words, lo, hi, at):
-        """-inf where a pair is not allowed: selected, never multiplied, so NaN does not leak."""
-        nothing = zeros(s, 1, cols) + s.dtype.type(-np.inf)
+    def mask(s, words, lo, hi, at, forbidden):
+        """s[j, :] = forbidden where a pair is not allowed: selected, never multiplied, so NaN does not leak."""
+        nothing = zeros(s, 1, cols) + forbidden
         for j in range(lo, hi):
             store(s, j, at, select(words[j], load(s, j, at, 1, cols), nothing))
     return mask
@@ -154,34 +152,38 @@ def make_exponentials(cols):
 # ---------------------------------------------------------------- a whole tile
 
 def make_full(rows, cols):
-    scores, add_values = make_scores(rows, cols), make_add_values(rows, cols)
+    scores, add_values, adjust = make_scores(rows, cols), make_add_values(rows, cols), make_adjust(cols)
     follow_maximum, exponentials = make_follow_maximum(cols), make_exponentials(cols)
 
     @once
-    def full(k, v, start, count, scratch):
+    def full(k, v, start, keys, first, count, f, scratch):
         """Every pair of the tile is allowed: all lanes at once."""
-        qt, s, ot, top, shift, total, _ = scratch
-        scores(s, k, start, 0, count, qt, 0)
-        follow_maximum(s, 0, count, 0, top, shift, total, ot)
-        exponentials(s, 0, count, 0, shift, total)
-        add_values(ot, v, start, 0, count, s, 0)
+        qt, s, ot, top, shift, total, _, _ = scratch
+        softcap, slope, bias, offset = f
+        scores(s, k, start, 0, keys, qt, 0)
+        adjust(s, 0, keys, 0, first, count, start, start - first - offset, softcap, slope, bias, None)
+        follow_maximum(s, 0, keys, 0, top, shift, total, ot)
+        exponentials(s, 0, keys, 0, shift, total)
+        add_values(ot, v, start, 0, keys, s, 0)
     return full
 
 
 def make_partial(rows, cols):
     scores, mask, add_values = make_scores(rows, cols), make_mask(cols), make_add_values(rows, cols)
-    follow_maximum, exponentials = make_follow_maximum(cols), make_exponentials(cols)
+    follow_maximum, exponentials, adjust = make_follow_maximum(cols), make_exponentials(cols), make_adjust(cols)
 
     @once
-    def partial(k, v, start, count, tile, offset, scratch):
+    def partial(k, v, start, keys, tile, lane, first, count, f, scratch):
         """The tile's bits decide: half of the lanes at a time, and only the span of keys that this half may see."""
-        qt, s, ot, top, shift, total, words = scratch
+        qt, s, ot, top, shift, total, words, _ = scratch
+        softcap, slope, bias, offset = f
         half = s.shape[1] // 2
         for at in range(0, 2 * half, half):
-            lo, hi = lane_words(words[:count], tile, offset + at, half)
+            lo, hi = lane_words(words[:keys], tile, lane + at, half)
             if lo < hi:
                 scores(s, k, start, lo, hi, qt, at)
-                mask(s, words, lo, hi, at)
+                adjust(s, lo, hi, at, first, count, start, start - first - offset, softcap, slope, bias, None)
+                mask(s, words, lo, hi, at, s.dtype.type(-np.inf))
                 follow_maximum(s, lo, hi, at, top, shift, total, ot)
                 exponentials(s, lo, hi, at, shift, total)
                 if all_finite(v, start, lo, hi):                            # 3 % of a tile
@@ -195,6 +197,9 @@ full, partial = make_full(*WIDE), make_partial(*HALF)
 
 
 # ---------------------------------------------------------------- between (positions, head dim) and (head dim, lanes)
+
+# Squares turned in registers, by shuffles, take a third of the time of these loops: 2 % of a window of 256. They also take 0.4 s to
+# compile, a tenth of all, at everybody's first call: refused.
 
 @part
 def turn_in(xt, x, first, count, scale):
@@ -214,12 +219,18 @@ def turn_out(x, first, count, xt, factor):
 
 
 @part
-def make_scratch(like, d, dv, lanes, block):
-    """Cut one thread's buffers from one piece that starts on a cache line, where NumPy's would start anywhere."""
-    rows, size = d + block + dv + 3, like.itemsize
+def aligned(like, rows, lanes):
+    """Return rows that start on a cache line, where NumPy's would start anywhere."""
+    size = like.itemsize
     raw = np.empty(rows * lanes + 64 // size, like.dtype)
     skip = (-address(raw) % 64) // size
-    x = raw[skip:skip + rows * lanes].reshape(rows, lanes)
+    return raw[skip:skip + rows * lanes].reshape(rows, lanes)
+
+
+@part
+def make_scratch(like, d, dv, lanes, block, words):
+    """One thread's buffers, cut from one piece; the bits of some lanes of a tile, and of a whole one of so many words."""
     e = d + block + dv
+    x = aligned(like, e + 3, lanes)
     qt, s, ot, top, shift, total = x[:d], x[d:d + block], x[d + block:e], x[e:e + 1], x[e + 1:e + 2], x[e + 2:]
-    return qt, s, ot, top, shift, total, np.empty(block, np.uint64)
+    return qt, s, ot, top, shift, total, np.empty(block, np.uint64), np.empty((words, block), np.uint64)

@@ -20,12 +20,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._features import features
+
 __all__ = ["BLOCK", "forward"]
 
 BLOCK = 64
 
 
-def forward(q, k, v, layout, *, scale):
+def forward(q, k, v, layout, *, scale, softcap=None, sinks=None, slopes=None, key_mask=None, bias=None, offset=0):
     """Attention over the layout's tiles; arguments and results as every kernel's (see `sparsevis.kernels`).
 
     Examples
@@ -37,6 +39,7 @@ def forward(q, k, v, layout, *, scale):
     (array([0. , 0.5]), array([1., 2.]))
     """
     heads, nq, _ = q.shape
+    f = features(q, k, softcap, sinks, slopes, key_mask, bias, offset)
     o, lse = np.empty((heads, nq, v.shape[2]), q.dtype), np.empty((heads, nq), q.dtype)
     bq, planes = layout.block[0], layout.planes(heads)
     q_blocks = -(-nq // bq)
@@ -44,7 +47,7 @@ def forward(q, k, v, layout, *, scale):
         kv = h // (heads // len(k))                                  # grouped-query attention: heads share keys and values
         for b in range(q_blocks):
             rows = slice(b * bq, min((b + 1) * bq, nq))
-            o[h, rows], lse[h, rows] = attend(q[h, rows], k[kv], v[kv], layout, planes[h] * q_blocks + b, scale)
+            o[h, rows], lse[h, rows] = attend(q[h], k[kv], v[kv], layout, planes[h] * q_blocks + b, rows, scale, f.of_head(h, heads))
     return o, lse
 
 
@@ -56,19 +59,23 @@ class Running(NamedTuple):
     acc: np.ndarray      # (rows, dv)  sum of exp(score - m) * value
 
 
-def attend(q, k, v, layout, row, scale):
+def attend(q, k, v, layout, row, rows, scale, f):
     """One block of queries against every key block in its row of the layout."""
-    bk, rows, dtype = layout.block[1], len(q), q.dtype
-    state = Running(np.full(rows, -np.inf, dtype), np.zeros(rows, dtype), np.zeros((rows, v.shape[1]), dtype))
-    has_key = np.zeros(rows, bool)
+    bk, count, dtype = layout.block[1], rows.stop - rows.start, q.dtype
+    sink = dtype.type(-np.inf) if f.sinks is None else f.sinks
+    # a sink is a key seen already, whose value is 0
+    state = Running(np.full(count, sink), np.full(count, sink > -np.inf, dtype), np.zeros((count, v.shape[1]), dtype))
+    has_key = np.zeros(count, bool)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):        # NaN and infinity may come in, and may come out
         for e in range(layout.indptr[row], layout.indptr[row + 1]):
-            keys = slice(layout.indices[e] * bk, (layout.indices[e] + 1) * bk)
-            k_tile, v_tile = k[keys], v[keys]
-            allowed = allowed_pairs(layout, layout.kind[e], rows, len(k_tile))
+            keys = slice(layout.indices[e] * bk, min((layout.indices[e] + 1) * bk, len(k)))
+            allowed = allowed_pairs(layout, layout.kind[e], count, keys.stop - keys.start)
+            if f.key_mask is not None:
+                allowed = allowed & f.key_mask[keys]
             has_key |= allowed.any(axis=1)
-            state = online_softmax(state, scores(q, k_tile, allowed, scale), v_tile, allowed)
-        return finish(state, has_key)
+            s = np.where(allowed, scores(q, k, rows, keys, scale, f), dtype.type(-np.inf))     # replaced: NaN + -inf would be NaN
+            state = online_softmax(state, s, v[keys], allowed)
+        return finish(state, has_key, sink)
 
 
 def allowed_pairs(layout, kind, rows, cols):
@@ -79,9 +86,17 @@ def allowed_pairs(layout, kind, rows, cols):
     return bits[:rows, :cols].astype(bool)
 
 
-def scores(q, k, allowed, scale):
-    """One tile of scores. A forbidden one is replaced by -inf, whatever it was: adding -inf to NaN would leave NaN."""
-    return np.where(allowed, q @ k.T * scale, q.dtype.type(-np.inf))
+def scores(q, k, rows, keys, scale, f):
+    """One tile of scores, and what the features of this head make of them."""
+    s = q[rows] @ k[keys].T * scale
+    if f.softcap is not None:
+        s = f.softcap * np.tanh(s / f.softcap)
+    if f.slopes is not None:
+        distance = np.arange(keys.start, keys.stop) - np.arange(rows.start, rows.stop)[:, None] - f.offset
+        s = s + f.slopes * distance.astype(q.dtype)
+    if f.bias is not None:
+        s = s + f.bias[rows, keys].astype(q.dtype)
+    return s
 
 
 def online_softmax(state, s, v, allowed):
@@ -100,7 +115,7 @@ def weighted_values(p, v, allowed):
     return np.where(allowed[:, :, None], p[:, :, None] * v, 0).sum(axis=1)
 
 
-def finish(state, has_key):
+def finish(state, has_key, sink):
     """Divide by the sums. A row without an allowed key gives 0, by the layout's word; a live row of scores -inf gives NaN, as softmax."""
     m, l, acc = state
-    return np.where(has_key[:, None], acc / l[:, None], 0), m + np.log(l)
+    return np.where(has_key[:, None], acc / l[:, None], 0), np.where(has_key, m + np.log(l), sink)

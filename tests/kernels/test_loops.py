@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from sparsevis import reference
 from sparsevis.kernels import loops
 from sparsevis.layout import Layout
 
@@ -60,6 +61,33 @@ def dense(q, k, v, masks, scale):
 def draw(dtype, heads=2, kv_heads=2, nq=70, nk=70, d=16, dv=16):
     rng = np.random.default_rng(0)
     return [rng.standard_normal(shape).astype(dtype) for shape in ((heads, nq, d), (kv_heads, nk, d), (kv_heads, nk, dv))]
+
+
+NEUTRAL = {
+    "softcap": 1e9,
+    "sinks": np.full(4, -np.inf),
+    "slopes": np.zeros(4),
+    "key_mask": np.ones((2, 70), bool),
+    "bias": np.zeros((1, 60, 70)),
+}
+FEATURES = {
+    "softcap": 0.7,
+    "sinks": np.array([1.0, -50.0, 30.0, 0.5]),
+    "slopes": np.array([0.5, -0.1, 0.0, 2.0]),
+    "key_mask": np.random.default_rng(4).random((2, 70)) > 0.4,
+    "bias": np.random.default_rng(5).standard_normal((4, 60, 70)),
+}
+
+
+def as_reference(mask, heads, softcap=None, sinks=None, slopes=None, key_mask=None, bias=None, offset=0):
+    """(mask, options) for the reference, to whom padding is a mask and slopes are a bias."""
+    nq, nk = mask.shape[-2:]
+    total = np.zeros((1, nq, nk)) if bias is None else bias.astype(np.float64)
+    if slopes is not None:
+        total = total + np.asarray(slopes)[:, None, None] * (np.arange(nk) - np.arange(nq)[:, None] - offset)
+    if key_mask is not None:
+        mask = mask & np.repeat(key_mask, heads // len(key_mask), axis=0)[:, None]
+    return mask, {"softcap": softcap, "sinks": sinks, "bias": total}
 
 
 class Kernel:
@@ -209,6 +237,97 @@ class Kernel:
         for x in (q, k, v):
             x.flags.writeable = False
         self.check(q, k, v, picture("causal", 70, 70))
+
+
+    # ------------------------------------------------------------ features
+
+    def compare(self, q, k, v, mask, block=(64, 64), scale=0.3, **asked):
+        o, lse = self.forward(q, k, v, layout_of(mask, block), scale=scale, **asked)
+        allowed, options = as_reference(mask, len(q), **asked)
+        want, want_lse = reference.attention(q, k, v, allowed, scale=scale, **options)
+        assert o.dtype == lse.dtype == q.dtype
+        for got, exact in ((o, want), (lse, want_lse)):
+            np.testing.assert_array_equal(np.isnan(got), np.isnan(exact))
+            np.testing.assert_allclose(got, exact, rtol=0, atol=5 * TOLERANCE[q.dtype.name])
+        return o, lse
+
+    @pytest.mark.parametrize("dtype", TOLERANCE)
+    @pytest.mark.parametrize("block", [(64, 64), (16, 16), (7, 5)])
+    @pytest.mark.parametrize("feature", [*FEATURES, "all", "none"])
+    def test_features(self, feature, block, dtype):
+        """All are given, so that one compilation serves; those not under test do nothing."""
+        asked = {name: FEATURES[name] if feature in (name, "all") else x for name, x in NEUTRAL.items()}
+        q, k, v = draw(dtype, 4, 2, nq=60, nk=70, dv=20)
+        for pattern in ("window", "full", "holes"):
+            self.compare(q, k, v, picture(pattern, 60, 70), block, offset=10, **asked)
+
+    @pytest.mark.parametrize("names", [("softcap",), ("sinks", "slopes"), ("key_mask", "bias")])
+    def test_a_feature_that_is_not_asked_for(self, names):
+        self.compare(*draw("float64", 4, 2, nq=60, nk=70), picture("window", 60, 70), **{name: FEATURES[name] for name in names})
+
+    def test_sinks_of_queries_without_keys(self):
+        """Their output is 0 and their lse the sink; an infinite or NaN sink is taken at its word."""
+        q, k, v = draw("float64", 4, 2, nq=60, nk=70)
+        sinks = np.array([1.5, np.inf, -np.inf, np.nan])
+        o, lse = self.compare(q, k, v, picture("holes", 60, 70), **{**NEUTRAL, "sinks": sinks})
+        np.testing.assert_array_equal(lse[:, np.arange(60) % 5 == 0], np.repeat(sinks[:, None], 12, axis=1))
+        assert (o[:, np.arange(60) % 5 == 0] == 0).all()
+
+    def test_scores_of_minus_infinity_beside_a_sink(self):
+        q, k, v = draw("float64", 4, 2, nq=60, nk=70)
+        bias = np.full((1, 60, 70), -np.inf)
+        bias[0, 30:] = 0
+        o, lse = self.compare(q, k, v, picture("full", 60, 70), **{**NEUTRAL, "bias": bias, "sinks": np.array([1.0, -np.inf, 0, 0])})
+        assert (o[0, :30] == 0).all()
+        assert (lse[0, :30] == 1).all()
+        assert np.isnan(o[1, :30]).all()
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+    def test_strange_bias(self, bad):
+        """Where a pair is not allowed it is not felt; where it is allowed it is."""
+        q, k, v = draw("float64", 4, 2, nq=60, nk=70)
+        mask, bias = picture("window", 60, 70), np.zeros((1, 60, 70))
+        bias[0][~mask] = bad
+        clean = self.compare(q, k, v, mask, **{**NEUTRAL, "bias": np.zeros((1, 60, 70))})
+        with np.errstate(invalid="ignore"):
+            same = self.forward(q, k, v, layout_of(mask, (64, 64)), scale=0.3, **{**NEUTRAL, "bias": bias})
+        for x, y in zip(clean, same, strict=True):
+            np.testing.assert_array_equal(x, y)
+        bias[0, 20, 25] = bad
+        self.compare(q, k, v, mask, **{**NEUTRAL, "bias": bias})
+
+    def test_padding_may_hold_anything(self):
+        q, k, v = draw("float64", 4, 2, nq=60, nk=70)
+        kept = np.arange(70) < np.array([[50], [0]])
+        o, lse = self.compare(q, k, v, picture("full", 60, 70), (16, 16), **{**NEUTRAL, "key_mask": kept})
+        k[0, 50:], v[0, 50:], k[1], v[1] = np.nan, np.inf, np.inf, np.nan
+        again = self.forward(q, k, v, layout_of(picture("full", 60, 70), (16, 16)), scale=0.3, **{**NEUTRAL, "key_mask": kept})
+        np.testing.assert_allclose(again[0], o, atol=1e-14)
+        np.testing.assert_array_equal(again[1], lse)
+        assert (o[2:] == 0).all()
+        assert (lse[2:] == -np.inf).all()
+
+    @pytest.mark.parametrize("dtype", TOLERANCE)
+    def test_cap_of_huge_and_of_tiny_scores(self, dtype):
+        q, k, v = draw(dtype, 4, 2, nq=60, nk=70)
+        for scale in (1e-6, 1e6):
+            self.compare(q, k, v, picture("window", 60, 70), scale=scale, **{**NEUTRAL, "softcap": 1.0})
+
+    @pytest.mark.parametrize(("asked", "words"), [
+        ({"softcap": 0.0}, ["softcap", "above 0"]),
+        ({"sinks": np.zeros(3)}, ["sinks", "(3,)", "(4,)"]),
+        ({"slopes": np.zeros((4, 1))}, ["slopes", "(4, 1)"]),
+        ({"key_mask": np.ones((2, 70))}, ["key_mask", "float64", "boolean"]),
+        ({"key_mask": np.ones((3, 70), bool)}, ["key_mask", "(3, 70)"]),
+        ({"key_mask": np.ones((2, 60), bool)}, ["key_mask", "(batch, 70)"]),
+        ({"bias": np.zeros((4, 70, 60))}, ["bias", "(4, 70, 60)", "60, 70"]),
+        ({"bias": np.zeros((3, 60, 70))}, ["bias", "(3, 60, 70)"]),
+    ])
+    def test_features_that_do_not_fit(self, asked, words):
+        q, k, v = draw("float64", 4, 2, nq=60, nk=70)
+        with pytest.raises(ValueError) as e:                                                    # noqa: PT011
+            self.forward(q, k, v, layout_of(picture("full", 60, 70), (64, 64)), scale=0.3, **asked)
+        assert all(word in str(e.value) for word in words)
 
 
 class TestLoops(Kernel):

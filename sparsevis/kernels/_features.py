@@ -1,0 +1,69 @@
+"""What real models ask of attention beyond scaled products: checked here, for every kernel.
+
+    s = scale * q . k
+    s = softcap * tanh(s / softcap)                 Gemma 2 (arXiv:2408.00118)
+    s = s + slopes[h] * (j - i)                     ALiBi (arXiv:2108.12409); query row r stands at i = r + offset
+    s = s + bias[h, r, j]
+    key j counts as not allowed where key_mask[batch, j] is False
+    exp(sinks[h]) joins the sum of exponentials, with no value (gpt-oss): a query without keys has lse = sink, o = 0
+
+A feature that is not asked for is None.
+"""
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Features", "features"]
+
+
+class Features(NamedTuple):
+    """All heads' features, or one head's; each None where it is not asked for."""
+
+    softcap: float | None = None
+    sinks: np.ndarray | None = None         # (heads,)
+    slopes: np.ndarray | None = None        # (heads,)
+    key_mask: np.ndarray | None = None      # (batch, nk): head h belongs to batch h // (heads // batch)
+    bias: np.ndarray | None = None          # (1 or heads, nq, nk), or a divisor of heads, repeated
+    offset: int = 0
+
+    def of_head(self, h, heads):
+        """One head's: a number of the sinks and slopes, a row of the key mask, a matrix of the bias."""
+        sink, slope = (None if x is None else x[h] for x in (self.sinks, self.slopes))
+        kept = None if self.key_mask is None else self.key_mask[h // (heads // len(self.key_mask))]
+        return Features(self.softcap, sink, slope, kept, None if self.bias is None else self.bias[h % len(self.bias)], self.offset)
+
+
+def features(q, k, softcap=None, sinks=None, slopes=None, key_mask=None, bias=None, offset=0):
+    """Check the features of a call, and bring them to the shapes and types that kernels expect."""
+    heads, nq, nk, dtype = len(q), q.shape[1], k.shape[1], q.dtype
+    if softcap is not None:
+        if not softcap > 0:
+            raise ValueError(f"softcap is {softcap}, and needs to be above 0, or None for no cap")
+        softcap = dtype.type(softcap)
+    if key_mask is not None:
+        key_mask = np.asarray(key_mask)
+        if key_mask.dtype != bool or key_mask.ndim != 2 or key_mask.shape[1] != nk or not _divides(len(key_mask), heads):
+            given, needed = f"{key_mask.dtype} {key_mask.shape}", f"boolean (batch, {nk}), and {heads} heads a multiple of batch"
+            raise ValueError(f"key_mask is {given}, and needs to be {needed}")
+        key_mask = np.require(key_mask, requirements="CAWE")
+    if bias is not None:
+        bias = np.asarray(bias)
+        bias = bias[None] if bias.ndim == 2 else bias
+        if bias.dtype.kind != "f" or bias.ndim != 3 or bias.shape[1:] != (nq, nk) or not _divides(len(bias), heads):
+            raise ValueError(f"bias is {bias.dtype} {bias.shape}, and needs to be of floats, (1 or {heads}, {nq}, {nk})")
+        bias = np.require(bias, np.float64 if bias.itemsize == 8 else np.float32, "CAWE")
+    sinks, slopes = _per_head("sinks", sinks, heads, dtype), _per_head("slopes", slopes, heads, dtype)
+    return Features(softcap, sinks, slopes, key_mask, bias, int(offset))
+
+
+def _divides(count, heads):
+    return not heads or (count > 0 and heads % count == 0)
+
+
+def _per_head(name, x, heads, dtype):
+    if x is None:
+        return None
+    x = np.array(x, dtype)
+    if x.ndim != 1 or not _divides(len(x), heads):
+        raise ValueError(f"{name} is an array of shape {x.shape}, and needs to be ({heads},): one number a query head")
+    return np.resize(x, heads)
