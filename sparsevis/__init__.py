@@ -24,7 +24,7 @@ _HOME = {
         *["sparse_transformer_strided", "streaming_llm"],
     ],
     "layout": ["Layout"],
-    "attention": ["attention", "attention_grad", "implementations", "longformer_attention"],
+    "attention": ["alibi_slopes", "attention", "attention_grad", "implementations", "longformer_attention"],
     "merge": ["merge"],
     "cost": ["Cost", "cost"],
     "compare": ["Comparison", "compare"],

@@ -3,7 +3,6 @@
 Nothing falls back: an implementation that cannot do what was asked raises and says which one can.
 """
 
-from functools import lru_cache
 from importlib import import_module
 from inspect import signature
 from math import prod
@@ -12,17 +11,17 @@ from pkgutil import iter_modules
 import numpy as np
 
 from sparsevis import kernels, reference
+from sparsevis.inputs import check_features, check_inputs, layout_for, mask_and_bias, mask_for
 from sparsevis.layout import Layout, block_of
-from sparsevis.pattern import Pattern, resolve_offset
-from sparsevis.patterns import Dense, Global, longformer
-from sparsevis.per_head import PerHead
+from sparsevis.patterns import Global, longformer
 
-__all__ = ["attention", "attention_grad", "implementations", "longformer_attention"]
+__all__ = ["alibi_slopes", "attention", "attention_grad", "implementations", "longformer_attention"]
 
 
 def attention(
-    q, k, v, pattern=None, *, scale=None, offset=None, impl="cpu", block=None, softcap=None, bias=None, sinks=None, return_lse=False
-):
+    q, k, v, pattern=None, *, scale=None, offset=None, impl="cpu", block=None,
+    softcap=None, slopes=None, bias=None, key_mask=None, sinks=None, return_lse=False,
+):  # fmt: skip
     """Compute attention over the pairs a pattern allows: softmax(scale q k^T) v, over the allowed keys of each query.
 
     Parameters
@@ -36,13 +35,21 @@ def attention(
     scale : float, optional
         Factor of the scores, 1 / sqrt(d) where it is left out; 0.0 is legal.
     offset : int, "top-left" or "bottom-right", optional
-        Where query 0 stands among the keys. Must be said for a pattern if nq differs from nk.
+        Where query 0 stands among the keys. Must be said for a pattern, and for slopes, if nq differs from nk.
     impl : str
         "reference", or the name of a file in `sparsevis.kernels`; see `implementations`.
     block : int or (int, int), optional
         Tile of the layout that is made from a pattern; the kernel's favourite where it is left out.
-    softcap, bias, sinks : optional
-        See `sparsevis.reference.attention`.
+    softcap : float, optional
+        Scores become softcap * tanh(scores / softcap): Gemma 2 (arXiv 2408.00118).
+    slopes : array_like (heads,), optional
+        slopes[h] * (j - i) is added to the score of query i and key j: ALiBi (arXiv 2108.12409), see `alibi_slopes`.
+    bias : array_like, optional
+        Added to the scores; broadcastable to (batch, heads, nq, nk).
+    key_mask : boolean array_like (batch, nk), optional
+        False for keys that are padding: no query attends them. (nk,) for inputs without a batch axis.
+    sinks : array_like (heads,), optional
+        One logit a query head that takes part in the softmax and has no value (gpt-oss); neither scaled nor capped.
     return_lse : bool
         Return (o, lse).
 
@@ -63,7 +70,8 @@ def attention(
 
     Notes
     -----
-    The first call with a compiled implementation takes some seconds, once for each dtype and installation.
+    Order: scale, softcap, slopes and bias, pattern and key_mask, softmax, sinks. The first call with a compiled implementation takes
+    some seconds, once for each dtype and installation.
 
     Examples
     --------
@@ -74,19 +82,21 @@ def attention(
     ((8, 100, 16), False)
     """
     q, k, v = check_inputs(q, k, v)
-    extras = {name: x for name, x in (("softcap", softcap), ("bias", bias), ("sinks", sinks)) if x is not None}
+    features = {"softcap": softcap, "slopes": slopes, "bias": bias, "key_mask": key_mask, "sinks": sinks}
+    asked, offset = check_features(q, k, pattern, offset, **features)
     if impl == "reference":
-        o, lse = reference.attention(q, k, v, _mask(pattern, q, k, offset), scale=scale, **extras)
+        o, lse = reference.attention(q, k, v, scale=scale, **mask_and_bias(mask_for(pattern, q, k, offset), q, k, asked))
     else:
-        o, lse = _run_kernel(_kernel(impl), q, k, v, pattern, scale, offset, block, extras)
+        o, lse = _run_kernel(_kernel(impl), q, k, v, pattern, scale, offset, block, asked)
     o = o.astype(q.dtype, copy=False)
     lse = lse.astype(np.float64 if q.dtype == np.float64 else np.float32, copy=False)
     return (o, lse) if return_lse else o
 
 
 def attention_grad(
-    do, q, k, v, pattern=None, *, scale=None, offset=None, impl="reference", softcap=None, bias=None, sinks=None, dlse=None
-):
+    do, q, k, v, pattern=None, *, scale=None, offset=None, impl="reference",
+    softcap=None, slopes=None, bias=None, key_mask=None, sinks=None, dlse=None,
+):  # fmt: skip
     """Return (dq, dk, dv), the vector-Jacobian product of `attention`: what a change of each input does to sum(do * o).
 
     Parameters
@@ -97,7 +107,7 @@ def attention_grad(
         Cotangent of the lse, of its shape.
     impl : str
         "reference" or "cpu", the implementations with a backward pass.
-    q, k, v, pattern, scale, offset, softcap, bias, sinks
+    q, k, v, pattern, scale, offset, softcap, slopes, bias, key_mask, sinks
         As for `attention`.
 
     Returns
@@ -117,11 +127,13 @@ def attention_grad(
     do = np.asarray(do)
     if do.shape != q.shape[:-1] + v.shape[-1:]:
         raise ValueError(f"do has shape {do.shape}, and needs the output's: {q.shape[:-1] + v.shape[-1:]}")
-    extras = {name: x for name, x in (("softcap", softcap), ("bias", bias), ("sinks", sinks)) if x is not None}
+    features = {"softcap": softcap, "slopes": slopes, "bias": bias, "key_mask": key_mask, "sinks": sinks}
+    asked, offset = check_features(q, k, pattern, offset, **features)
     if impl == "reference":
-        grads = reference.attention_grad(do, q, k, v, _mask(pattern, q, k, offset), scale=scale, dlse=dlse, **extras)
+        folded = mask_and_bias(mask_for(pattern, q, k, offset), q, k, asked)
+        grads = reference.attention_grad(do, q, k, v, scale=scale, dlse=dlse, **folded)
     elif hasattr(_kernel(impl), "backward"):
-        grads = _run_backward(_kernel(impl), do, q, k, v, pattern, scale, offset, extras, dlse)
+        grads = _run_backward(_kernel(impl), do, q, k, v, pattern, scale, offset, asked, dlse)
     else:
         raise NotImplementedError(f"impl={impl!r} has no backward pass; impl='cpu' and impl='reference' have")
     return tuple(g.astype(q.dtype, copy=False) for g in grads)
@@ -166,6 +178,26 @@ def longformer_attention(q, k, v, q_global, k_global, v_global, *, window, globa
     return o
 
 
+def alibi_slopes(heads):
+    """Return the slopes that ALiBi gives to so many heads (arXiv 2108.12409), for `attention(..., slopes=...)`.
+
+    2 ** (-8 / heads), and its powers. Where `heads` is no power of two: those of the next smaller one, then every other one of twice as
+    many heads, as the paper's code, BLOOM and MPT do.
+
+    Examples
+    --------
+    >>> alibi_slopes(4).tolist()
+    [0.25, 0.0625, 0.015625, 0.00390625]
+    >>> np.log2(alibi_slopes(6)).tolist()
+    [-2.0, -4.0, -6.0, -8.0, -1.0, -3.0]
+    """
+    if heads < 1:
+        raise ValueError(f"alibi_slopes({heads}): needs one head or more")
+    whole = 1 << (int(heads).bit_length() - 1)
+    geometric = 2.0 ** (-8 / whole * np.arange(1, whole + 1))
+    return geometric if whole == heads else np.append(geometric, alibi_slopes(2 * whole)[::2][: heads - whole])
+
+
 def implementations():
     """Return the names `impl` takes.
 
@@ -173,67 +205,6 @@ def implementations():
     ['reference', 'cpu']
     """
     return ["reference", *sorted(m.name for m in iter_modules(kernels.__path__) if not m.name.startswith("_"))]
-
-
-def check_inputs(q, k, v):
-    """Return q, k, v as arrays of one float dtype whose shapes fit together, or raise."""
-    q, k, v = (x.astype(x.dtype.newbyteorder("="), copy=False) for x in map(np.asarray, (q, k, v)))
-    for name, x in (("q", q), ("k", k), ("v", v)):
-        if not (x.dtype.kind == "f" or x.dtype.name == "bfloat16") or x.dtype.itemsize > 8:
-            raise TypeError(f"{name} is {x.dtype}, and needs to be float16, bfloat16, float32 or float64: {name}.astype(np.float32)")
-        if x.ndim < 2 or x.ndim != q.ndim:
-            raise ValueError(f"q, k, v are {q.shape}, {k.shape}, {v.shape}: need (n, d), (heads, n, d) or (batch, heads, n, d), all alike")
-    if not q.dtype == k.dtype == v.dtype:
-        raise TypeError(f"q, k, v are {q.dtype}, {k.dtype}, {v.dtype}, and need one dtype: convert two of them")
-    if q.shape[-1] != k.shape[-1]:
-        raise ValueError(f"q has head dimension {q.shape[-1]} and k {k.shape[-1]}: they need to be equal")
-    if k.shape[:-1] != v.shape[:-1]:
-        raise ValueError(f"k is {k.shape} and v {v.shape}: all axes but the last need to be equal")
-    if q.shape[:-3] != k.shape[:-3]:
-        raise ValueError(f"q is {q.shape} and k {k.shape}: the batch axes need to be equal")
-    if q.ndim > 2 and (k.shape[-3] == 0 or q.shape[-3] % k.shape[-3]) and q.shape[-3] != k.shape[-3]:
-        raise ValueError(f"{q.shape[-3]} query heads over {k.shape[-3]} key/value heads: the first needs to be a multiple of the second")
-    return q, k, v
-
-
-def layout_for(pattern, heads, nq, nk, offset, block):
-    """Return the layout of a pattern for so many heads, queries and keys, or check the one that was given."""
-    if isinstance(pattern, Layout):
-        if pattern.shape != (nq, nk):
-            raise ValueError(f"the layout is for {pattern.shape[0]} queries over {pattern.shape[1]} keys, but there are {nq} over {nk}")
-        if offset is not None:
-            raise ValueError("offset was given with a layout, which has its own: give it to Layout.of")
-        if pattern.heads is not None and len(pattern.heads) != heads:
-            raise ValueError(f"the layout is for {len(pattern.heads)} heads, but q has {heads}; see PerHead.cycled({heads})")
-        return pattern
-    _check_pattern(pattern, heads)
-    offset = 0 if pattern is None else resolve_offset(nq, nk, offset)
-    return _layout(Dense() if pattern is None else pattern, (nq, nk), block, offset)
-
-
-@lru_cache(maxsize=8)
-def _layout(pattern, shape, block, offset):
-    """Layouts of recent calls; a layer is called many times."""
-    return Layout.of(pattern, shape, block, offset)
-
-
-def _check_pattern(pattern, heads):
-    if not (pattern is None or isinstance(pattern, Pattern | PerHead)):
-        hint = " (a boolean mask: Chosen.from_mask(mask))" if isinstance(pattern, np.ndarray) else ""
-        raise TypeError(f"pattern is a {type(pattern).__name__}, and needs to be a Pattern, a PerHead, a Layout or None{hint}")
-    if isinstance(pattern, PerHead) and len(pattern) != heads:
-        raise ValueError(f"the pattern is for {len(pattern)} heads, but q has {heads}; see PerHead.cycled({heads})")
-
-
-def _mask(pattern, q, k, offset):
-    """What the reference needs: a dense boolean mask, or None."""
-    heads, nq, nk = q.shape[-3] if q.ndim > 2 else 1, q.shape[-2], k.shape[-2]
-    if isinstance(pattern, Layout):
-        mask = layout_for(pattern, heads, nq, nk, offset, None).mask()
-    else:
-        _check_pattern(pattern, heads)
-        mask = None if pattern is None else pattern.mask(nq, nk, resolve_offset(nq, nk, offset))
-    return mask[0] if mask is not None and mask.ndim > q.ndim else mask  # the one head of an input without a head axis
 
 
 def _kernel(impl):
@@ -275,7 +246,11 @@ def _flatten(kernel, call, q, k, v, pattern, scale, offset, block, extras):
     if "bias" in extras:
         options["bias"] = _flat_bias(np.asarray(extras["bias"], dtype), (*q.shape[:-1], nk))
     if "sinks" in extras:
-        options["sinks"] = np.asarray(extras["sinks"], dtype).reshape(-1)
+        options["sinks"] = extras["sinks"].reshape(-1)
+    if "slopes" in extras:
+        options["slopes"] = extras["slopes"].reshape(-1)
+    if "key_mask" in extras:
+        options["key_mask"] = extras["key_mask"].reshape(-1, nk)
     return flat, layout, options
 
 

@@ -11,8 +11,9 @@ from time import perf_counter
 
 import numpy as np
 
-from sparsevis.attention import attention, check_inputs, layout_for
+from sparsevis.attention import attention
 from sparsevis.cost import Cost, cost
+from sparsevis.inputs import check_inputs, layout_for
 from sparsevis.pattern import Pattern
 from sparsevis.per_head import PerHead
 

@@ -64,7 +64,7 @@ Q, K, V = draw((4, 10, 8), (2, 10, 8), (2, 10, 3))
     (lambda: attention(Q, K, V, impl="../cpu"), ValueError, ["'../cpu'"]),
     (lambda: attention(Q, K, V, impl=None), ValueError, ["None"]),
     (lambda: attention(Q, K, V, impl="loops", block=0), ValueError, ["block=0", ">= 1"]),
-    (lambda: attention(Q, K, V, impl="loops", bias=np.zeros((3, 10))), ValueError, ["(3,10)", "(4,10,10)"]),
+    (lambda: attention(Q, K, V, impl="loops", bias=np.zeros((3, 10))), ValueError, ["(3, 10)", "(4, 10, 10)"]),
     (lambda: attention_grad(Q, Q, K, V), ValueError, ["do", "(4, 10, 8)", "(4, 10, 3)"]),
     (lambda: attention_grad(Q[..., :3], Q, K, V, impl="loops"), NotImplementedError, ["'loops'", "backward", "reference"]),
     (lambda: attention_grad(Q[..., :3], Q, K, V, impl="fast"), ValueError, ["'fast'"]),
