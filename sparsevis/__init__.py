@@ -25,6 +25,7 @@ _HOME = {
     ],
     "layout": ["Layout"],
     "attention": ["alibi_slopes", "attention", "attention_grad", "implementations", "longformer_attention"],
+    "kv_cache": ["KVCache"],
     "merge": ["merge"],
     "cost": ["Cost", "cost"],
     "compare": ["Comparison", "compare"],
