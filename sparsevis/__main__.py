@@ -1,6 +1,6 @@
-"""The command line: `sparsevis tour`, `list`, `show`, `info`; `python -m sparsevis` is the same.
+"""The command line: `sparsevis tour`, `list`, `show`, `bench`, `info`; `python -m sparsevis` is the same.
 
-Exit codes: 0 done, 2 wrong input, which costs one line and no traceback.
+Exit codes: 0 done, 1 a benchmark found a wrong result, 2 wrong input, which costs one line and no traceback.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 
-from sparsevis import __version__, patterns
+from sparsevis import __version__, bench, patterns
 from sparsevis.pattern import Pattern
 
 __all__ = ["main"]
@@ -50,6 +50,9 @@ def _parser():
     show.add_argument("--n", type=_length, help="number of positions (default: one that shows the pattern)")
     show.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a .png, .svg or .pdf picture instead of text")
     show.set_defaults(run=_show)
+    speed = commands.add_parser("bench", help="speed and memory beside PyTorch, JAX, SciPy and NumPy, as far as they are installed")
+    bench.add_arguments(speed)
+    speed.set_defaults(run=lambda arguments, rest: bench.run(arguments))
     commands.add_parser("info", help="versions, threads, GPU: what a bug report needs").set_defaults(run=_info)
     return parser
 

@@ -82,6 +82,8 @@ def test_show_writes_all_heads(tmp_path):
         (["show", "causal", "-o", "a.docx"], "end in .png, .svg or .pdf"),
         (["show", "causal", "-o", "/dev/null/x/a.png"], "/dev/null/x"),
         (["list", "more"], "more"),
+        (["bench", "more"], "more"),
+        (["bench", "--case", "denes"], "no case is called 'denes'; there are ladder, window-256"),
         (["lst"], "invalid choice: 'lst'"),
         ([], "COMMAND"),
     ],
@@ -95,6 +97,13 @@ def test_info_says_what_a_bug_report_needs(capsys):
     out = capsys.readouterr().out
     for word in (sv.__version__, "Python", "numba", "threads", "GPU"):
         assert word in out
+
+
+def test_bench_lists_what_there_is_to_run(capsys):
+    assert main(["bench", "--list"]) == 0
+    out = capsys.readouterr().out
+    assert "window-256" in out
+    assert "PyTorch FlexAttention" in out
 
 
 def test_version(capsys):

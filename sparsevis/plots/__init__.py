@@ -2,6 +2,7 @@
 
 from sparsevis.plots import style as style
 from sparsevis.plots.attention import attention as attention
+from sparsevis.plots.bench import bench as bench
 from sparsevis.plots.compare import compare as compare
 from sparsevis.plots.cost import cost as cost
 from sparsevis.plots.cost import cost_bars as cost_bars
