@@ -26,12 +26,13 @@ _HOME = {
     "layout": ["Layout"],
     "attention": ["alibi_slopes", "attention", "attention_grad", "implementations", "longformer_attention"],
     "kv_cache": ["KVCache"],
+    "receptive_field": ["ReceptiveField", "receptive_field"],
     "merge": ["merge"],
     "cost": ["Cost", "cost"],
     "compare": ["Comparison", "compare"],
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names}
-_ROOMS = ["data", "plots", "reference"]
+_ROOMS = ["data", "plots", "reference", "schedules"]
 
 __all__ = [*_NAMES, *_ROOMS]
 
