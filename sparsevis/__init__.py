@@ -26,10 +26,15 @@ _HOME = {
     "layout": ["Layout"],
     "attention": ["alibi_slopes", "attention", "attention_grad", "implementations", "longformer_attention"],
     "kv_cache": ["KVCache"],
-    "receptive_field": ["ReceptiveField", "receptive_field"],
     "merge": ["merge"],
     "cost": ["Cost", "cost"],
+    "cost_curve": ["CostCurve", "ScheduleCost", "cost_curve", "cost_schedule"],
+    "roofline": ["Roofline", "roofline"],
+    "measure": ["Measurement", "measure"],
+    "receptive_field": ["ReceptiveField", "receptive_field"],
     "compare": ["Comparison", "compare"],
+    "diff": ["Difference", "diff"],
+    "lint": ["Finding", "Findings", "lint"],
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names}
 _ROOMS = ["data", "plots", "reference", "schedules"]

@@ -15,8 +15,9 @@ import numpy as np
 
 from sparsevis import sketch
 from sparsevis.readings import Symbol, negate
-from sparsevis.sift import MEMORY_LIMIT, check_memory, sift
+from sparsevis.sift import MEMORY_LIMIT, check_memory
 from sparsevis.tables import Relation
+from sparsevis.tally import squares
 
 __all__ = ["And", "Fits", "Not", "Or", "Pattern", "resolve_offset", "sizes", "whole"]
 
@@ -121,8 +122,7 @@ class Pattern:
         """
         (nq, nk), offset = sizes(nq, nk, offset)
         cell = 1 << (-(-max(nq, nk, 1) // cells) - 1).bit_length()
-        block = min(cell, 64)
-        return sift(self.allows, (nq, nk), (block, block), offset).counts(cell // block), cell
+        return squares(self.allows, (nq, nk), cell, offset), cell
 
     def parts(self):
         """Return the members of the union this pattern is, in order; a pattern that is no union is its own only part.

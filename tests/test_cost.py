@@ -7,7 +7,8 @@ import pytest
 from pictures import assert_refused
 
 import sparsevis as sv
-from sparsevis import Causal, Dense, Global, Layout, PerHead, RandomKeys, SlidingWindow, cost
+from sparsevis import Causal, Dense, Global, Layout, PerHead, RandomBlocks, RandomKeys, SlidingWindow, Strided, cost
+from sparsevis.kernels import loops
 
 
 def tiles_of(mask, bq, bk):
@@ -51,10 +52,17 @@ def test_arithmetic_by_hand():
     assert c.flops_computed == 2 * 2 * 36864 * 12
     assert c.flops_dense == 2 * 2 * 30000 * 12
     read_once = 300 * (2 * 12 + 4)                                       # q in and o out in 2 bytes, lse in 4
-    assert c.bytes_tiled == 2 * (read_once + 9 * 64 * 12 * 2)
+    assert (c.touched, c.key_rows) == (3 * (64 * 64 + 36 * 64 + 36 * 36), 3 * (64 + 64 + 36))
+    assert c.flops_backward == 2 * 2 * 15150 * (3 * 8 + 2 * 4)
+    assert c.flops_backward_computed == 2 * 2 * 36864 * 32
+    assert c.flops_backward_dense == 2 * 2 * 30000 * 32
+    assert c.bytes_tiled == 2 * (read_once + 3 * (64 + 64 + 36) * 12 * 2)
+    assert c.bytes_dense == 2 * (read_once + 3 * 2 * 100 * 12 * 2)
     assert c.bytes_naive == 2 * (read_once + 2 * 100 * 12 + 2 * 4 * 30000)
     assert c.memory_naive == 2 * 2 * 2 * 30000
+    assert c.kv_bytes == c.kv_bytes_dense == 2 * 1 * 100 * 12 * 2
     assert c.intensity == c.flops_computed / c.bytes_tiled
+    assert c.intensity_naive == c.flops_dense / c.bytes_naive
 
 
 def test_defaults():
@@ -65,11 +73,25 @@ def test_defaults():
     assert cost(Causal(), 128, dtype="bfloat16" if "bfloat16" in np.sctypeDict else np.float16).itemsize == 2
 
 
-def test_memory_of_the_tiled_kernel_is_that_of_its_layout():
-    """The docstring counts 8 bytes a listed tile and 8 a block row; a layout serves all heads that share it."""
-    for heads in (1, 8):
-        c, layout = cost(Causal(), 1024, heads=heads), Layout.of(Causal(), 1024)
-        assert abs(c.memory_tiled - (layout.nbytes - layout.tiles.nbytes)) <= 8
+@pytest.mark.parametrize("pattern", [
+    None, Causal(), Causal() & Strided(24), RandomKeys(0),
+    PerHead(Causal(), SlidingWindow(100), Causal()), PerHead(Causal(), Causal() & Strided(1)),
+])  # fmt: skip
+@pytest.mark.parametrize("n", [0, 1, 500, 512])
+def test_memory_of_the_tiled_kernel_is_that_of_its_layout(pattern, n):
+    layout = Layout.of(Dense() if pattern is None else pattern, n)
+    assert cost(pattern, n).memory_tiled == layout.nbytes
+    if not isinstance(pattern, PerHead):
+        assert cost(pattern, n, heads=8).memory_tiled == layout.nbytes
+
+
+def test_memory_counts_each_distinct_tile_once():
+    assert cost(RandomKeys(3), 300).memory_tiled == Layout.of(RandomKeys(3), 300).nbytes
+
+
+def test_heads_of_one_pattern_may_be_many():
+    """RandomBlocks has a field `heads` of its own, which is no number of heads of the call."""
+    assert cost(RandomBlocks(8, 2), 64, heads=4).nnz == 4 * 64 * 16
 
 
 def test_dense_costs_what_dense_costs():
@@ -84,6 +106,7 @@ def test_a_million_positions():
     n = 1 << 20
     c = cost(SlidingWindow(4095), n, heads=32)
     assert c.nnz == 32 * (n * 4096 - 4096 * 4095 // 2)
+    assert c.kv_keys == 4096
     assert c.partial == 32 * (2 * n // 64 - 64)
     assert cost(Dense(), n, heads=32, block=128).nnz == 32 * n * n
     assert cost(Causal(), 1 << 27, block=1 << 10).nnz == (1 << 27) * ((1 << 27) + 1) // 2
@@ -103,6 +126,7 @@ def test_heads_may_differ():
 def test_cost_of_a_layout_is_that_of_its_pattern(pattern):
     layout = Layout.of(pattern, 50, (8, 16))
     assert cost(layout, 50) == cost(pattern, 50, block=(8, 16))
+    assert cost(layout, 50).kv_bytes is None                            # it has no rule to ask
     if not isinstance(pattern, PerHead):
         assert cost(layout, 50, heads=4) == cost(pattern, 50, block=(8, 16), heads=4)
 
@@ -110,6 +134,117 @@ def test_cost_of_a_layout_is_that_of_its_pattern(pattern):
 def test_cost_of_a_rectangular_layout_needs_no_offset():
     layout = Layout.of(Causal(), (20, 33), 8, offset="bottom-right")
     assert cost(layout, (20, 33)) == cost(Causal(), (20, 33), block=8, offset=13)
+
+
+class Touched:
+    """An array in slow memory: it remembers what is taken from it or written into it, and counts the products made with that."""
+
+    def __init__(self, array, name, log, flops, head=()):
+        self.array, self.name, self.log, self.flops, self.head = array, name, log, flops, head
+        self.shape, self.dtype = array.shape, array.dtype
+
+    def __len__(self):
+        return len(self.array)
+
+    def reshape(self, *shape):
+        return Touched(self.array.reshape(*shape), self.name, self.log, self.flops, self.head)
+
+    def __getitem__(self, key):
+        if isinstance(key, slice):
+            self.log.append((self.name, self.head, key.start, key.stop, self.array[key].nbytes))
+            part = self.array[key].view(Counted)
+            part.flops = self.flops
+            return part
+        return Touched(self.array[key], self.name, self.log, self.flops, (*self.head, int(key)))
+
+    def __setitem__(self, key, value):
+        self.log.append((self.name, key[0], key[1].start, key[1].stop, self.array[key].nbytes))
+        self.array[key] = value
+
+
+class Counted(np.ndarray):
+    """A part of one in fast memory, whose matrix products are counted: two operations for each product and sum."""
+
+    flops = None
+
+    def __array_finalize__(self, parent):
+        self.flops = getattr(parent, "flops", None)
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        a, b = inputs[0], inputs[-1]
+        if ufunc is np.matmul:
+            self.flops.append(2 * a.shape[0] * a.shape[1] * b.shape[1])
+        return getattr(ufunc, method)(*(np.asarray(x) for x in inputs), **options)
+
+
+@pytest.mark.parametrize(("pattern", "n", "block"), [
+    (None, 64, 16), (Causal(), 64, 16), (Causal(), 67, 16), (SlidingWindow(9, 2), 50, (8, 16)), (Causal() & Strided(7), 64, 8),
+    (RandomKeys(3), 40, 16), (sv.bigbird(8, random_blocks=1), 80, 8), (PerHead(Causal(), SlidingWindow(3), Causal(), ~Dense()), 33, 8),
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_plain_loops_touch_just_what_cost_says(pattern, n, block, dtype, monkeypatch):
+    """The kernel itself runs, on arrays that remember: tiles, pairs, operations and bytes. A query block is read once, then at hand."""
+    heads, kv_heads, d, dv = 4, 2, 3, 5
+    log, flops, tiles, rng = [], [], [], np.random.default_rng(0)
+    q, k, v = (Touched(rng.standard_normal((h, n, width)).astype(dtype), name, log, flops)
+               for name, h, width in (("q", heads, d), ("k", kv_heads, d), ("v", kv_heads, dv)))  # fmt: skip
+    results = iter("ol")
+
+    class Numpy:
+        """NumPy, but what a kernel allocates first are its two results."""
+
+        def __getattr__(self, name):
+            return getattr(np, name)
+
+        def empty(self, shape, dtype):
+            return Touched(np.empty(shape, dtype), next(results), log, flops)
+
+    allowed_pairs = loops.allowed_pairs
+    monkeypatch.setattr(loops, "allowed_pairs", lambda *a: tiles.append(allowed_pairs(*a)) or tiles[-1])
+    monkeypatch.setattr(loops, "np", Numpy())
+    layout = Layout.of(Dense() if pattern is None else pattern, n, block)
+    o, _ = loops.forward(q, k, v, layout, scale=1.0)
+    monkeypatch.undo()
+    assert np.allclose(o.array, sv.attention(q.array, k.array, v.array, layout, scale=1.0, impl="reference"), atol=1e-4)
+
+    c = cost(pattern, n, head_dim=d, value_dim=dv, heads=heads, kv_heads=kv_heads, dtype=dtype, block=block)
+    once = [x for i, x in enumerate(log) if x[0] != "q" or x not in log[:i]]
+    assert sum(x[-1] for x in once) + unread(once, q) == c.bytes_tiled
+    assert (len(tiles), sum(map(np.sum, tiles)), sum(t.size for t in tiles)) == (c.full + c.partial, c.nnz, c.touched)
+    assert sum(x[3] - x[2] for x in log if x[0] == "k") == c.key_rows
+    assert sum(flops) == 2 * c.touched * (d + dv)
+    if n % c.block[0] == n % c.block[1] == 0:
+        assert sum(flops) == c.flops_computed
+
+
+def unread(log, q):
+    """Bytes of the query blocks that no tile asked for: a kernel for real hardware loads them before it looks at its list."""
+    rows = {(x[1], i) for x in log if x[0] == "q" for i in range(x[2], x[3])}
+    return (q.shape[0] * q.shape[1] - len(rows)) * q.shape[2] * q.dtype.itemsize
+
+
+N = 1 << 20
+
+
+@pytest.mark.parametrize(("pattern", "nnz"), [
+    (Causal(), N * (N + 1) // 2),
+    (sv.PrefixLM(1000), N * (N + 1) // 2 + 1000 * 999 // 2),
+    (sv.mistral(4096), N * 4096 - 4096 * 4095 // 2),
+    (sv.Dilated(100, 100, 3), N * 201 - 3 * 100 * 101),
+    (sv.longformer(512, [0]), N * 513 - 256 * 257 + 2 * (N - 257)),
+    (sv.BlockWindow(64, 3, 3), 64**2 * (N // 64 * 7 - 12)),
+    (Causal() & sv.Chunked(8192), N // 8192 * 8192 * 8193 // 2),
+    (sv.streaming_llm(4, 1024), N * 1024 - 1024 * 1023 // 2 + 4 * (N - 1024) - 6),
+    (Strided(16), N * N // 16), (Strided(128), N * N // 128),
+    (Causal() & Strided(128), 128 * (N // 128) * (N // 128 + 1) // 2),
+    (sv.sparse_transformer_fixed(128, 8, merged=True), N // 128 * 128 * 129 // 2 + 128 * 8 * (N // 128) * (N // 128 - 1) // 2),
+    (sv.sparse_transformer_strided(1024, merged=True), N * 1024 - 1024 * 1023 // 2 + 1024 * (N // 1024) * (N // 1024 - 1) // 2),
+    (sv.RandomBlocks(64, 3), N * 3 * 64),
+    (sv.Documents([N // 8] * 8), N * N // 8),
+], ids=repr)  # fmt: skip
+def test_closed_forms_at_a_million_positions(pattern, nnz):
+    """The formulas are those of the papers, or counted by hand; nothing of the counter is in them."""
+    assert cost(pattern, N).nnz == nnz
 
 
 def test_nothing_costs_nothing():
@@ -140,3 +275,17 @@ def test_row_has_everything():
 ])  # fmt: skip
 def test_refused(call, error, words):
     assert_refused(call, error, words)
+
+
+def test_prints_as_a_table_beside_dense_attention():
+    c = cost(sv.mistral(64), 256, heads=4, kv_heads=2, batch=3)
+    lines = str(c).splitlines()
+    assert lines[0] == "256 queries, 256 keys; 4 heads over 2 of 64, batch 3, 4 bytes a number; tiles of 64 x 64"
+    assert [line.split()[-1] for line in lines if line.startswith("KV cache")] == ["4x"]
+    assert f"{4 * (256 * 64 - 64 * 63 // 2) / 1000:.3g} k" in next(line for line in lines if line.startswith("pairs needed"))
+    assert repr(c).startswith("Cost(256 queries")
+    assert f"{c.nnz:,} pairs" in repr(c)
+    assert c._repr_html_().count("<tr>") == 10
+    assert json.loads(c.to_json())[0]["block_tax"] == c.block_tax
+    assert json.loads(cost(~Dense(), 9).to_json())[0]["block_tax"] is None      # nan is no JSON
+    assert "nan" not in str(cost(~Dense(), 9)) + str(cost(None, 0))

@@ -1,36 +1,32 @@
-"""Pictures of what patterns cost: work against length, and the pairs that are needed beside those that tiles make a kernel compute."""
+"""Pictures of what patterns cost: counts and measured times against length, and the pairs that are needed beside those that tiles add."""
 
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from sparsevis.cost import Cost
 from sparsevis.palette import INGREDIENT
+from sparsevis.plots._curves import QUANTITY, lines_of, measured_of
 from sparsevis.plots.style import canvas, settle, value_axes
 from sparsevis.plots.words import apart, heading, key, percent, short, text_width
 
-__all__ = ["cost", "cost_bars"]
-
-_QUANTITY = {  # what it is called, and the same for dense attention
-    "flops": ("floating-point operations", "flops_dense"),
-    "flops_computed": ("floating-point operations, of whole tiles", "flops_dense"),
-    "nnz": ("pairs of queries and keys", "pairs"),
-    "computed": ("pairs in the tiles", "pairs"),
-    "bytes_tiled": ("bytes moved", "bytes_naive"),
-    "memory_tiled": ("bytes beyond inputs and output", "memory_naive"),
-}
+__all__ = ["cost", "cost_bars", "hues_of"]
 
 
-def cost(curves, *, quantity="flops", colours=None, title=None, ax=None, theme=None, size=8.0):
+def cost(result, *, quantity="flops", colours=None, title=None, ax=None, theme=None, size=8.0):
     """Draw how a cost grows with the length: a line a pattern, dense attention among them, both axes logarithmic.
+
+    Measured numbers stand over what was counted: memory as points, time ("seconds") as points on a line beside a dashed one, the promise.
+    A ring marks the length from which on a pattern costs less than dense attention.
 
     Parameters
     ----------
-    curves : dict of str to sequence of Cost
-        What `sparsevis.cost` returned at two lengths or more, by name.
-    quantity : {"flops", "flops_computed", "nnz", "computed", "bytes_tiled", "memory_tiled"}
-        Which number of `Cost`.
+    result : CostCurve, Measurement, or dict of str to one of them or to a sequence of Cost
+        Of two lengths or more.
+    quantity : str
+        "flops", "flops_computed", "flops_backward", "nnz", "computed", "bytes_tiled", "memory_tiled", "kv_bytes" of `Cost`; or "seconds"
+        of a Measurement.
     colours : dict of str to str, optional
         The ingredient whose colour a line takes; one that its name mentions, or the next that is free, if left out.
     title, ax, theme, size
@@ -39,42 +35,42 @@ def cost(curves, *, quantity="flops", colours=None, title=None, ax=None, theme=N
     Returns
     -------
     Axes
-        The lines are `ax.lines`, labelled with their names; dense attention comes first.
+        The lines are `ax.lines`, labelled with their names; what the patterns are held against comes first.
 
     Examples
     --------
     >>> import sparsevis as sv
-    >>> ax = sv.plots.cost({"window": [sv.cost(sv.mistral(256), n) for n in (512, 1024, 2048)]})
+    >>> ax = sv.plots.cost(sv.cost_curve(sv.mistral(256), (512, 1024, 2048), name="window"))
     >>> {line.get_label(): line.get_ydata().astype(int).tolist() for line in ax.lines}
     {'dense': [67108864, 268435456, 1073741824], 'window': [25198592, 58753024, 125861888]}
     """
-    curves = {name: sorted(costs, key=lambda c: c.nk) for name, costs in _checked(curves, "cost").items()}
-    if quantity not in _QUANTITY:
-        raise ValueError(f"quantity is {quantity!r}, and needs to be one of {', '.join(_QUANTITY)}")
-    words, of_dense = _QUANTITY[quantity]
-    every = {c.nk: c for costs in curves.values() for c in costs}
-    lengths = sorted(every)
+    if quantity not in QUANTITY:
+        raise ValueError(f"quantity is {quantity!r}, and needs to be one of {', '.join(QUANTITY)}")
+    lines, first, last = lines_of(result, quantity)
+    lengths = sorted({n for line in lines for n in line.n})
     if len(lengths) < 2:
         raise ValueError(f"a curve needs two lengths or more, and the costs are all of n = {lengths}; for one length use cost_bars")
-    lines = {} if "dense" in curves else {"dense": (lengths, [getattr(every[n], of_dense) for n in lengths])}
-    lines |= {name: ([c.nk for c in costs], [getattr(c, quantity) for c in costs]) for name, costs in curves.items()}
-    hues = _hues(lines, colours)
+    points = measured_of(result, quantity)
+    hues = hues_of([line.name for line in lines if not line.of and not line.base], colours)
+    hues |= {line.name: INGREDIENT["dense"] for line in lines if line.base}
     with canvas(ax, theme, size, ratio=lambda look: 0.95 if look.small else 0.64) as (ax, look):
-        for name, (n, y) in lines.items():
-            ax.plot(n, np.array(y, float), color=hues[name], lw=2.4 * look.scale, solid_capstyle="round", label=name, clip_on=False)
-        ax.set_xscale("log", base=2)
-        ax.set_yscale("log")
-        value_axes(ax, look, "sequence length", quantity.partition("_")[0] if look.small else words)
-        step = len(lengths) - 1 if look.small else max(1, (len(lengths) - 1) // 6)
-        shown = lengths[::-step][::-1]  # counted from the end, where the names stand
-        ax.set_xticks(shown, [_power(n) for n in shown])
-        ax.set_xlim(lengths[0], lengths[-1])
-        ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: short(y)))
-        _name_ends(ax, look, lines, hues)
+        dots = {"marker": "o", "ms": 5.5 * look.scale, "mec": look.paper, "mew": look.scale}
+        for line in lines:
+            thin = line.of or (line.base and line.name != lines[0].name)
+            style = {"lw": (1.4 if thin else 2.4) * look.scale, "ls": (0, (4, 2.5)) if line.of else "-", "dash_capstyle": "round"}
+            style |= {"solid_capstyle": "round"} | (dots if line.marked else {})
+            ax.plot(line.n, np.array(line.y, float), color=hues[line.of or line.name], label=line.name, clip_on=False, **style)
+        for name, (n, y) in points.items():
+            ax.plot(n, y, ls="", color=hues[name], label=f"{name}, measured", clip_on=False, **dots)
+        _scales(ax, look, lengths, QUANTITY[quantity].word if look.small else QUANTITY[quantity].words, quantity == "seconds")
+        _mark_crossings(ax, look, lines, hues)
+        _name_ends(ax, look, [line for line in lines if not line.of], hues, lengths[-1])
         look = settle(ax, look)
-        first = every[lengths[0]]
         asked = f"{first.heads} head{'s' * (first.heads > 1)} of dimension {first.head_dim}"
-        heading(ax, look, "What a longer text costs" if title is None else title, [f"n = {lengths[0]:,} to {lengths[-1]:,}", asked])
+        told = ["dashed: as the counts promise"] if any(line.of for line in lines) else ["points: measured"] if points else []
+        gap = [f"{last.gap:.2f}x the promised time"] if quantity == "seconds" and last.gap == last.gap else []
+        numbers = [f"n = {lengths[0]:,} to {lengths[-1]:,}", asked, *told, *gap]
+        heading(ax, look, "What a longer text costs" if title is None else title, numbers)
     return ax
 
 
@@ -102,8 +98,8 @@ def cost_bars(rows, *, log=False, title=None, ax=None, theme=None, size=8.0):
     >>> {bars.get_label(): [int(bar.get_width()) for bar in bars] for bars in ax.containers}
     {'computed': [286720, 1048576], 'needed': [229504, 1048576]}
     """
-    costs = _checked(rows if isinstance(rows, Mapping) else {r.name: [r.cost] for r in rows}, "cost_bars")
-    costs = sorted(((name, c) for name, (c, *_) in costs.items()), key=lambda item: (item[1].computed, item[1].nnz))
+    costs = _checked(rows if isinstance(rows, Mapping) else {r.name: r.cost for r in rows}, "cost_bars")
+    costs = sorted(costs.items(), key=lambda item: (item[1].computed, item[1].nnz))
     names, places = [name for name, _ in costs], np.arange(len(costs))
     with canvas(ax, theme, size, ratio=lambda look: (10 + 2 * len(costs)) * look.points("label") / 72 / size) as (ax, look):
         solid = [INGREDIENT["dense" if c.nnz == c.pairs else "window"] for _, c in costs]
@@ -137,15 +133,14 @@ def cost_bars(rows, *, log=False, title=None, ax=None, theme=None, size=8.0):
 def _checked(costs, function):
     if not isinstance(costs, Mapping) or not costs:
         raise TypeError(f"plots.{function} needs a dict of names to what sparsevis.cost returned, not {type(costs).__name__} {costs!r:.60}")
-    costs = {name: [c] if isinstance(c, Cost) else list(c) for name, c in costs.items()}
-    for name, some in costs.items():
-        if not some or not all(isinstance(c, Cost) for c in some):
-            raise TypeError(f"plots.{function}: {name!r} holds {some!r:.60}, and needs what sparsevis.cost returned")
+    for name, c in costs.items():
+        if not isinstance(c, Cost):
+            raise TypeError(f"plots.{function}: {name!r} holds {c!r:.60}, and needs what sparsevis.cost returned")
     return costs
 
 
-def _hues(names, given):
-    """A colour for every name: of the ingredient asked for, or of one it mentions, else the next that is free."""
+def hues_of(names, given):
+    """Return a colour for every name: of the ingredient asked for, or of one it mentions, else the next that is free."""
     chosen = dict(given or {})
     for name in names:
         mentioned = [i for i in INGREDIENT if i in name.lower() and i not in chosen.values()]
@@ -156,25 +151,65 @@ def _hues(names, given):
     return {name: INGREDIENT[chosen[name] if name in chosen else free.pop(0)] for name in names}
 
 
-def _name_ends(ax, look, lines, hues):
-    """Write the names at the ends of the lines, pushed apart, each with how much less it costs than dense attention."""
+def _scales(ax, look, lengths, words, seconds):
+    ax.set_xscale("log", base=2)
+    ax.set_yscale("log")
+    value_axes(ax, look, "sequence length", words)
+    step = len(lengths) - 1 if look.small else max(1, -(-(len(lengths) - 1) // 6))
+    shown = lengths[::-step][::-1]  # counted from the end, where the names stand
+    ax.set_xticks(shown, [_power(n) for n in shown])
+    ax.set_xlim(lengths[0], lengths[-1])
+    ax.yaxis.set_major_locator(LogLocator(numticks=4 if look.small else 8))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: _duration(y) if seconds else short(y)))
+
+
+def _crosses(line):
+    return line.crossing is not None and line.n[0] < line.crossing <= line.n[-1]
+
+
+def _mark_crossings(ax, look, lines, hues):
+    """A ring where a line leaves what it is held against for good, and a hairline to the axis; the length stands at the line's end."""
+    for line in filter(_crosses, lines):
+        n, hue, scale = line.crossing, hues[line.name], look.scale
+        y = np.exp(np.interp(np.log(n), np.log(line.n), np.log(np.maximum(np.array(line.y, float), 1e-300))))
+        ax.vlines(n, 0, y, color=hue, lw=0.9 * scale, ls=(0, (1, 2)), zorder=1.5, label=f"{line.name}, crossing")
+        ring = {"facecolor": look.paper, "edgecolor": hue, "lw": 1.8 * scale, "zorder": 4, "clip_on": False}
+        ax.scatter([n], [y], s=(7.5 * scale) ** 2, label=f"{line.name}, crossing", **ring)
+
+
+def _name_ends(ax, look, lines, hues, longest):
+    """Write the names at the ends of the lines, pushed apart: how much less each costs than what it is held against, and from where on."""
     size = look.points("label")
     low, high = np.log(ax.get_ylim())
     height = 72 * ax.bbox.height / ax.figure.dpi
-    ends = {name: y[-1] for name, (_, y) in lines.items() if y[-1] > 0}
-    places = apart((np.log(list(ends.values())) - low) / (high - low) * height, 1.45 * size, 0.5 * size, height - 0.5 * size)
-    top = ends.get("dense", 0)
-    for (name, end), place in zip(ends.items(), places, strict=True):
-        gap, told = 0.8 * size, f"{_times(top / end)}x less" if top > 1.05 * end and not look.small else ""
-        common = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False, "va": "center", "fontsize": size}
-        hue = look.word(hues[name])
-        ax.annotate(name, (1, place / height), (gap, 0), color=hue, fontweight="bold", gid="end", parse_math=False, **common)
-        gap += text_width(name, size, bold=True) + 0.5 * size
-        ax.annotate(told, (1, place / height), (gap, 0), color=look.soft, gid="saved", **common)
+    lines = [line for line in lines if line.y[-1] > 0]
+    at = (np.log([float(line.y[-1]) for line in lines]) - low) / (high - low) * height
+    two = [_crosses(line) and not look.small for line in lines]
+    rows = [(i, under) for i, second in enumerate(two) for under in ((True, False) if second else (False,))]  # a second just below its name
+    moved = apart(np.array([at[i] + 1e-6 * i - 3e-7 * under for i, under in rows]), 1.35 * size, 0.5 * size, height - 0.5 * size)
+    at = [place for (_, under), place in zip(rows, moved, strict=True) if not under]
+    for line, place, second in zip(lines, at, two, strict=True):
+        gap, hue, saved = 0.8 * size, look.word(hues[line.name]), line.less if line.less and not look.small else 1
+        told = f"{_times(saved)}x {'faster' if line.marked else 'less'}" if saved > 1.05 else ""
+        if line.n[-1] < longest:  # it ends before the others: led on to its name
+            told += f" at {_power(line.n[-1])}" * bool(told)
+            ax.hlines(line.y[-1], line.n[-1], longest, color=hues[line.name], lw=0.9 * look.scale, ls=(0, (1, 2)), zorder=1.5)
+        common = {"xy": (1, place / height), "xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False,
+                  "va": "center", "fontsize": size, "parse_math": False}  # fmt: skip
+        ax.annotate(line.name, xytext=(gap, 0), color=hue, fontweight="bold", gid="end", **common)
+        if second:
+            ax.annotate(f"pays off from n = {line.crossing:,}", xytext=(gap, -1.25 * size), color=look.soft, gid="crossing", **common)
+        gap += text_width(line.name, size, bold=True) + 0.5 * size
+        ax.annotate(told, xytext=(gap, 0), color=look.soft, gid="saved", **common)
 
 
 def _times(ratio):
     return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
+
+
+def _duration(s):
+    return f"{s:.3g} s" if s >= 1 else f"{1e3 * s:.3g} ms" if s >= 1e-3 else f"{1e6 * s:.3g} us"
 
 
 def _power(n):

@@ -13,8 +13,8 @@ from sparsevis.per_head import PerHead
 from sparsevis.plots.shade import blend, rounded, shades
 from sparsevis.plots.style import canvas, draw_image, matrix_axes, settle
 from sparsevis.plots.words import heading, ingredient_key, key
-from sparsevis.sift import MEMORY_LIMIT, sift
 from sparsevis.sketch import facts
+from sparsevis.tally import squares
 
 __all__ = ["mask"]
 
@@ -89,20 +89,9 @@ def count_layers(pattern, shape, cells, offset=0):
     layers, seen = [], None
     for part in pattern.parts():
         fresh = part if seen is None else part - seen
-        layers.append((part.ingredient, _counts(fresh, shape, offset, cell)))
+        layers.append((part.ingredient, squares(fresh.allows, shape, cell, offset)))
         seen = part if seen is None else seen | part
     return layers, cell
-
-
-def _counts(pattern, shape, offset, cell):
-    small, large = min(cell, 64), min(cell, 2048)
-    tries = [(small, 1 << 28), (large, 1 << 28), (small, MEMORY_LIMIT)] if large > small else [(small, MEMORY_LIMIT)]
-    for block, limit in tries:
-        try:
-            return sift(pattern.allows, shape, (block, block), offset, limit).counts(cell // block)
-        except MemoryError:
-            if limit == MEMORY_LIMIT:
-                raise
 
 
 def _draw_cells(ax, layers):
