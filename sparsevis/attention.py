@@ -5,7 +5,6 @@ Nothing falls back: an implementation that cannot do what was asked raises and s
 
 from importlib import import_module
 from inspect import signature
-from math import prod
 from pkgutil import iter_modules
 
 import numpy as np
@@ -214,7 +213,7 @@ def _kernel(impl):
 
 
 def _run_kernel(kernel, q, k, v, pattern, scale, offset, block, extras):
-    """Flatten batch and heads, widen 16-bit inputs, and call the kernel."""
+    """Call the kernel, and give the results the leading axes of q."""
     flat, layout, options = _flatten(kernel, kernel.forward, q, k, v, pattern, scale, offset, block, extras)
     o, lse = kernel.forward(*flat, layout, **options)
     return o.reshape(*q.shape[:-1], v.shape[-1]), lse.reshape(q.shape[:-1])
@@ -224,14 +223,13 @@ def _run_backward(kernel, do, q, k, v, pattern, scale, offset, extras, dlse):
     """Run forward for o and lse, then the kernel's backward pass."""
     flat, layout, options = _flatten(kernel, kernel.backward, q, k, v, pattern, scale, offset, None, extras)
     o, lse = kernel.forward(*flat, layout, **options)
-    do = np.ascontiguousarray(do.reshape(o.shape), o.dtype)
-    dlse = None if dlse is None else np.ascontiguousarray(np.reshape(dlse, lse.shape), lse.dtype)
-    grads = kernel.backward(do, *flat, o, lse, layout, dlse=dlse, **options)
+    dlse = None if dlse is None else np.asarray(dlse, lse.dtype)
+    grads = kernel.backward(np.asarray(do, o.dtype), *flat, o, lse, layout, dlse=dlse, **options)
     return tuple(g.reshape(x.shape) for g, x in zip(grads, (q, k, v), strict=True))
 
 
 def _flatten(kernel, call, q, k, v, pattern, scale, offset, block, extras):
-    """What a kernel takes: (heads, n, d) arrays, a layout, and options without batch axes."""
+    """What a kernel takes: arrays of a dtype it knows, a layout, and options without batch axes."""
     cannot = [name for name in extras if name not in signature(call).parameters]
     if cannot:
         name = kernel.__name__.rpartition(".")[2]
@@ -241,7 +239,8 @@ def _flatten(kernel, call, q, k, v, pattern, scale, offset, block, extras):
         raise ValueError(f"block={block!r} was given with a layout of tiles {pattern.block}: leave it out, or see Layout.retile")
     layout = layout_for(pattern, heads, nq, nk, offset, block_of(kernel.BLOCK if block is None else block))
     dtype = np.float64 if q.dtype == np.float64 else np.float32
-    flat = [np.ascontiguousarray(x.reshape(prod(x.shape[:-2]), *x.shape[-2:]), dtype) for x in (q, k, v)]
+    known = call is kernel.forward and q.dtype.name in getattr(kernel, "HALVES", ())
+    flat = [x if known else x.astype(dtype, copy=False) for x in (q, k, v)]
     options = {"scale": (d**-0.5 if d else 1.0) if scale is None else float(scale)} | extras
     if "bias" in extras:
         options["bias"] = _flat_bias(np.asarray(extras["bias"], dtype), (*q.shape[:-1], nk))
@@ -255,8 +254,8 @@ def _flatten(kernel, call, q, k, v, pattern, scale, offset, block, extras):
 
 
 def _flat_bias(bias, shape):
-    """A bias as (heads or 1, nq, nk); one that all batch elements share is not repeated."""
+    """A bias as (..., nq, nk), with as many matrices as heads, or one for all; one that all batch elements share is not repeated."""
     np.broadcast_to(bias, shape)  # raises where it does not fit
     if bias.ndim <= 3:
         return np.broadcast_to(bias, (*bias.shape[:-2], *shape[-2:]) if bias.ndim == 3 else shape[-2:])
-    return np.broadcast_to(bias, shape).reshape(-1, *shape[-2:])
+    return np.broadcast_to(bias, shape)

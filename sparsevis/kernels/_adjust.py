@@ -6,6 +6,7 @@ import numpy as np
 
 from ._exp import tanh
 from ._launch import part
+from ._rows import line, packed, rows
 from ._simd import WIDTH, load, ramp, store, zeros
 
 # ---------------------------------------------------------------- one head's
@@ -19,14 +20,6 @@ def pick(x, h):
 
 
 @part
-def turned(x):
-    """x.T"""
-    if x is None:
-        return None
-    return x.T
-
-
-@part
 def kept_keys(key_mask, h, heads):
     """Row of the key mask that a head reads."""
     if key_mask is None:
@@ -36,10 +29,10 @@ def kept_keys(key_mask, h, heads):
 
 # ---------------------------------------------------------------- scores
 
-def make_adjust(cols):
+def make_adjust(cols, add_bias):
     @part
-    def adjust(s, lo, hi, at, first, count, start, gap, softcap, slope, bias, steep):
-        """Cap the scores s[j, lane] for lo <= j < hi, add slope * (gap + j - lane), add bias[start + j, first + lane] where lane < count.
+    def adjust(s, lo, hi, at, first, count, start, gap, softcap, slope, bias, h, steep):
+        """Cap the scores s[j, lane] for lo <= j < hi, add slope * (gap + j - lane), add the bias where lane < count.
 
         `steep`, where it is an array, gets the derivative of the cap.
         """
@@ -55,10 +48,28 @@ def make_adjust(cols):
                 distance = s.dtype.type(gap + j - at) - ramp(s, cols)           # exact up to 2 ** 24 positions, in float32
                 store(s, j, at, load(s, j, at, 1, cols) + distance * slope)
         if bias is not None:
-            for j in range(lo, hi):
-                for lane in range(at, min(at + cols * WIDTH // s.itemsize, count)):
-                    s[j, lane] += bias[start + j, first + lane]
+            add_bias(s, lo, hi, at, first, min(at + cols * WIDTH // s.itemsize, count), start, bias, h % len(bias.address))
     return adjust
+
+
+@part
+def add_turned(s, lo, hi, at, first, stop, start, bias, h):
+    """s[j, lane] += bias[first + lane, start + j]: along the bias, across the tile: a third of the time of the other way."""
+    turned = rows(bias, s, h, first, stop)
+    for lane in range(at, stop):
+        row = line(turned, lane)
+        for j in range(lo, hi):
+            s[j, lane] += row[start + j]
+
+
+@part
+def add_straight(s, lo, hi, at, first, stop, start, bias, h):
+    """s[i, lane] += bias[start + i, first + lane]"""
+    straight = rows(bias, s, h, start, hi)
+    for i in range(lo, hi):
+        row = line(straight, i)
+        for lane in range(at, stop):
+            s[i, lane] += row[first + lane]
 
 
 # ---------------------------------------------------------------- keys that are padding
@@ -88,6 +99,17 @@ def without_padding(tiles, kind, kept, start, keys, spare):
 
 
 @part
+def without_padded_values(v, kept, start, room):
+    """Return the values of a tile, those of padding replaced by 0: what stands there may be anything, and 0 * NaN is NaN."""
+    if kept is None:
+        return v
+    for j in range(v.shape[0]):
+        for c in range(v.shape[1]):
+            room[j, c] = v[j, c] if kept[start + j] else v.dtype.type(0)
+    return packed(room, v.shape[0], v.shape[1])
+
+
+@part
 def without_padded_lanes(tiles, kind, kept, lane, first, count, spare):
     """Return the bits of a tile, those of lanes that are padding erased; a full tile that holds padding is partial."""
     if kept is None:
@@ -106,12 +128,12 @@ def without_padded_lanes(tiles, kind, kept, lane, first, count, spare):
 @part
 def begin(top, shift, total, sink):
     """Set maximum, shift and sum as they are before the first key; a sink is a key seen already, whose value is 0."""
-    if sink is None:
-        top[:], shift[:], total[:] = -np.inf, 0, 0
-    else:
-        top[:], shift[:], total[:] = sink, 0, 0
-        if sink != -np.inf:
-            shift[:], total[:] = sink, np.exp(sink - sink)              # 1, or NaN for an infinite sink
+    for lane in range(top.shape[1]):
+        top[0, lane], shift[0, lane], total[0, lane] = -np.inf, 0, 0
+        if sink is not None:
+            top[0, lane] = sink
+            if sink != -np.inf:
+                shift[0, lane], total[0, lane] = sink, np.exp(sink - sink)              # 1, or NaN for an infinite sink
 
 
 @part

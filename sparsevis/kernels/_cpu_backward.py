@@ -21,11 +21,12 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from ._adjust import kept_keys, make_adjust, pick, whole, without_padded_lanes
+from ._adjust import add_straight, kept_keys, make_adjust, pick, whole, without_padded_lanes
 from ._exp import exp
-from ._features import features
-from ._launch import bit_columns, compiled, fingerprint, on_all_threads, once, part
-from ._simd import HALF, WIDE, WIDTH, add_rows, lanes, least, load, store, take_next
+from ._features import features, side_by_side
+from ._launch import bit_columns, compiled, on_all_threads, once, part
+from ._rows import heads, packed, rows
+from ._simd import NARROW, WIDE, WIDTH, add_rows, lanes, least, load, store, take_next
 from ._tile import add_live_values, aligned, all_finite, lane_words, make_add_values, make_mask, make_scores, turn_in, turn_out
 
 __all__ = ["backward"]
@@ -97,19 +98,20 @@ def add_live_to_dq(dq, start, lo, hi, ds, first, last, kn, words):
 
 def make_full(rows, cols):
     scores, add_values = make_scores(rows, cols), make_add_values(rows, cols)
-    adjust, gradients = make_adjust(cols), make_gradients(cols)
+    adjust, gradients = make_adjust(cols, add_straight), make_gradients(cols)
 
     @once
-    def full(q, do, dq, lse, delta, start, rows, first, count, f, turn, rank, scratch):
+    def full(q, do, dq, lse, delta, start, first, count, f, turn, rank, scratch):
         """Every pair of the tile is allowed: all lanes at once."""
         kt, vt, dkt, dvt, s, dp, steep, kn, _, _, _ = scratch
-        softcap, slope, bias, offset = f
-        scores(s, q, start, 0, rows, kt, 0)
-        adjust(s, 0, rows, 0, first, count, start, start + offset - first, softcap, slope, bias, steep)
-        scores(dp, do, start, 0, rows, vt, 0)
+        softcap, slope, bias, h, offset = f
+        rows = q.shape[0]
+        scores(s, q, 0, rows, kt, 0)
+        adjust(s, 0, rows, 0, first, count, start, start + offset - first, softcap, slope, bias, h, steep)
+        scores(dp, do, 0, rows, vt, 0)
         gradients(s, dp, 0, rows, 0, lse, delta, start, softcap, steep)
-        add_values(dvt, do, start, 0, rows, s, 0)
-        add_values(dkt, q, start, 0, rows, dp, 0)
+        add_values(dvt, do, 0, rows, s, 0)
+        add_values(dkt, q, 0, rows, dp, 0)
         while now(turn) != rank:
             pass
         zero = np.int64(0)                      # for the literal Numba would compile another copy
@@ -120,34 +122,35 @@ def make_full(rows, cols):
 
 def make_partial(rows, cols):
     scores, add_values, mask = make_scores(rows, cols), make_add_values(rows, cols), make_mask(cols)
-    adjust, gradients = make_adjust(cols), make_gradients(cols)
+    adjust, gradients = make_adjust(cols, add_straight), make_gradients(cols)
 
     @once
-    def partial(q, do, dq, lse, delta, start, rows, tile, lane, first, count, finite_keys, f, turn, rank, scratch):
-        """The tile's bits decide: half of the lanes at a time, and only the span of queries that may see this half."""
+    def partial(q, do, dq, lse, delta, start, tile, lane, first, count, finite_keys, f, turn, rank, scratch):
+        """The tile's bits decide: a strip of lanes at a time, and only the span of queries that may see it."""
         kt, vt, dkt, dvt, s, dp, steep, kn, words, _, _ = scratch
-        softcap, slope, bias, offset = f
-        half, zero = s.shape[1] // 2, s.dtype.type(0)
+        softcap, slope, bias, h, offset = f
+        rows, strip, zero = q.shape[0], cols * WIDTH // s.itemsize, s.dtype.type(0)
+        finite_rows = all_finite(q, np.int64(0), rows) and all_finite(do, np.int64(0), rows)
         waiting = True
-        for at in range(0, 2 * half, half):
-            lo, hi = lane_words(words[:rows], tile, lane + at, half)
+        for at in range(0, s.shape[1], strip):
+            lo, hi = lane_words(words[:rows], tile, lane + at, strip)
             if lo >= hi:
                 continue
-            scores(s, q, start, lo, hi, kt, at)
-            adjust(s, lo, hi, at, first, count, start, start + offset - first, softcap, slope, bias, steep)
-            scores(dp, do, start, lo, hi, vt, at)
+            scores(s, q, lo, hi, kt, at)
+            adjust(s, lo, hi, at, first, count, start, start + offset - first, softcap, slope, bias, h, steep)
+            scores(dp, do, lo, hi, vt, at)
             gradients(s, dp, lo, hi, at, lse, delta, start, softcap, steep)
             mask(s, words, lo, hi, at, zero)
             mask(dp, words, lo, hi, at, zero)
-            if all_finite(q, start, lo, hi) and all_finite(do, start, lo, hi):
-                add_values(dvt, do, start, lo, hi, s, at)
-                add_values(dkt, q, start, lo, hi, dp, at)
+            if finite_rows:
+                add_values(dvt, do, lo, hi, s, at)
+                add_values(dkt, q, lo, hi, dp, at)
             else:
-                add_live_values(dvt, do, start, lo, hi, s, at, half, words)
-                add_live_values(dkt, q, start, lo, hi, dp, at, half, words)
+                add_live_values(dvt, do, lo, hi, s, at, strip, words)
+                add_live_values(dkt, q, lo, hi, dp, at, strip, words)
             while waiting and now(turn) != rank:
                 pass
-            waiting, last = False, min(at + half, count)
+            waiting, last = False, min(at + strip, count)
             if finite_keys:
                 add_to_dq(dq, start, lo, hi, dp, at, last, kn)
             else:
@@ -158,7 +161,7 @@ def make_partial(rows, cols):
     return partial
 
 
-full, partial = make_full(*WIDE), make_partial(*HALF)
+full, partial = make_full(*WIDE), make_partial(*NARROW)
 
 
 # ---------------------------------------------------------------- tickets
@@ -192,52 +195,50 @@ def ranks(layout):
 # ---------------------------------------------------------------- one work item, one thread
 
 @once
-def walk(q, do, dq, lse, delta, layout, column, place, finite_keys, kept, f, turns, rank, step, scratch):
+def walk(q, do, h, dq, lse, delta, layout, column, place, finite_keys, kept, f, turns, rank, step, scratch):
     """One query head against the keys of the item: every tile of a column of the layout."""
     (indptr, indices, kind, tiles), (lane, first, count) = layout, place
     spare, block = scratch[9], scratch[4].shape[0]
     for e in range(indptr[column], indptr[column + 1]):
         r = indices[e]
         start, turn, mine = r * block, turns[r:r + 1], rank[e] * step[1] + step[0]
-        rows = min(block, q.shape[0] - start)
+        size = min(block, q.rows - start)
+        qs, dos = rows(q, dq, h, start, size), rows(do, dq, h, start, size)
         if kind[e] < 0 and whole(kept, first, count):
-            full(q, do, dq, lse, delta, start, rows, first, count, f, turn, mine, scratch)
+            full(qs, dos, dq, lse, delta, start, first, count, f, turn, mine, scratch)
         else:
             tile = without_padded_lanes(tiles, kind[e], kept, lane, first, count, spare)
-            partial(q, do, dq, lse, delta, start, rows, tile, lane, first, count, finite_keys, f, turn, mine, scratch)
+            partial(qs, dos, dq, lse, delta, start, tile, lane, first, count, finite_keys, f, turn, mine, scratch)
 
 
-@part
-def make_scratch(q, v, width, lanes, block, words):
+def make_scratch(dtype, d, dv, width, lanes, block_q, block_k):
     """Buffers of one thread: keys, values and their gradients in lanes; scores, their gradients, the cap's derivative; keys as they lie."""
-    d, dv = q.shape[2], v.shape[2]
-    x = aligned(q, 2 * (d + dv) + 3 * block + width + 1, lanes)
-    kt, vt, dkt, dvt, x = x[:d], x[d:d + dv], x[d + dv:2 * d + dv], x[2 * d + dv:2 * (d + dv)], x[2 * (d + dv):]
-    s, dp, steep, kn, factor = x[:block], x[block:2 * block], x[2 * block:3 * block], x[3 * block:3 * block + width], x[3 * block + width:]
-    return kt, vt, dkt, dvt, s, dp, steep, kn.reshape(lanes, width), np.empty(block, np.uint64), np.empty((words, block), np.uint64), factor
+    parts = np.split(aligned(2 * (d + dv) + 3 * block_q + 1, lanes, dtype), np.cumsum([d, dv, d, dv, block_q, block_q, block_q]))
+    bits = np.empty(block_q, np.uint64), np.empty((-(-block_k // 64), block_q), np.uint64)
+    return *parts[:-1], aligned(lanes, width, dtype), *bits, parts[-1]
 
 
 @part
-def copy(kn, k, first, count, scale):
-    """Keys as they lie, times the scale, 0 around them: so many numbers as vectors have."""
+def copy(kn, k, kept, first, scale):
+    """Keys as they lie, times the scale; 0 for padding, which may hold anything, and around them: so many numbers as vectors have."""
     kn[:] = 0
-    for j in range(count):
-        for c in range(k.shape[1]):
-            kn[j, c] = k[first + j, c] * scale
+    for j in range(k.shape[0]):
+        if whole(kept, first + j, np.int64(1)):                     # for the literal Numba would compile another copy
+            for c in range(k.shape[1]):
+                kn[j, c] = k[j, c] * scale
 
 
-def make_drain(source, lanes):
+def make_drain(lanes):
     """Make the compiled kernel's outermost function: one thread's work."""
-    def drain(q, k, v, do, lse, delta, dq, dk, dv, scale, f, layout, planes, rank, turns, block_q, block_k, counter):
+    def drain(q, k, v, do, lse, delta, dq, dk, dv, scale, f, layout, planes, rank, turns, block_k, counter, scratch):
         """Take the next work item until none is left; all heads' first key blocks, then all heads' second ones."""
-        scratch = make_scratch(q, v, dq.shape[2], lanes, block_q, -(-block_k // 64))
         kt, vt, dkt, dvt, kn, factor = scratch[0], scratch[1], scratch[2], scratch[3], scratch[7], scratch[10]
-        kv_heads, nk = k.shape[:2]
-        share, blocks, groups = q.shape[0] // kv_heads, -(-nk // block_k), -(-block_k // lanes)
+        heads, kv_heads, nk = len(q.address), len(k.address), k.rows
+        share, blocks, groups = heads // kv_heads, -(-nk // block_k), -(-block_k // lanes)
         while True:
             n = take_next(counter)
             if n >= kv_heads * blocks * groups:
-                return source
+                return
             item, kv = divmod(n, kv_heads)
             b, group = divmod(item, groups)
             lane = group * lanes
@@ -245,20 +246,20 @@ def make_drain(source, lanes):
             count = min(lanes, block_k - lane, nk - first)          # lanes beyond stay idle
             if count <= 0:
                 continue
-            turn_in(kt, k[kv], first, count, scale)
-            turn_in(vt, v[kv], first, count, q.dtype.type(1))
-            copy(kn, k[kv], first, count, scale)
+            keys = rows(k, lse, kv, first, count)
+            turn_in(kt, keys, scale)
+            turn_in(vt, rows(v, lse, kv, first, count), lse.dtype.type(1))
             dkt[:], dvt[:] = 0, 0
-            finite_keys = all_finite(k[kv], first, 0, count)
             for h in range(kv * share, (kv + 1) * share):
-                column, step, kept = planes[h] * blocks + b, (group, groups), kept_keys(f.key_mask, h, q.shape[0])
-                mine = f.softcap, minus(pick(f.slopes, h)), pick(f.bias, h), f.offset
-                place = lane, first, count
-                walk(q[h], do[h], dq[h], lse[h], delta[h], layout, column, place, finite_keys, kept, mine, turns[h], rank, step, scratch)
+                column, step, kept = planes[h] * blocks + b, (group, groups), kept_keys(f.key_mask, h, heads)
+                copy(kn, keys, kept, first, scale)
+                fine = all_finite(packed(kn, count, kn.shape[1]), np.int64(0), count)
+                mine, place = (f.softcap, minus(pick(f.slopes, h)), f.bias, h, f.offset), (lane, first, count)
+                walk(q, do, h, dq[h], lse[h], delta[h], layout, column, place, fine, kept, mine, turns[h], rank, step, scratch)
             factor[:] = 1
-            turn_out(dv[kv], first, count, dvt, factor)
+            turn_out(dv[kv, first:first + count], count, dvt, factor)
             factor[:] = scale
-            turn_out(dk[kv], first, count, dkt, factor)
+            turn_out(dk[kv, first:first + count], count, dkt, factor)
     return drain
 
 
@@ -270,20 +271,25 @@ def minus(slope):
     return -slope
 
 
-DRAIN = {np.dtype(t): compiled(make_drain(fingerprint(), lanes(t)), f"drain_{t}") for t in ("float32", "float64")}
+DRAIN = {t: compiled(make_drain(lanes(t)), f"drain_{t}") for t in ("float32", "float64")}
 
 
 def backward(do, q, k, v, o, lse, layout, *, scale, dlse=None, softcap=None, slopes=None, key_mask=None, bias=None, offset=0):
     """See `cpu.backward`."""
-    (heads, nq, d), dtype = q.shape, q.dtype
-    delta = np.einsum("hid,hid->hi", do, o)
-    delta = np.ascontiguousarray(delta if dlse is None else delta - dlse, dtype)
-    do, q, k, v, lse = (np.require(x, dtype, "CAWE") for x in (do, q, k, v, lse))
-    f = features(q, k, softcap, None, slopes, key_mask, bias, offset)
-    width = WIDTH // q.itemsize
-    dq, dk, dv = np.zeros((heads, nq, -(-d // width) * width), dtype), np.zeros_like(k), np.zeros_like(v)
+    do, q, k, v = (side_by_side(x, q.dtype) for x in (do, q, k, v))
+    hq, hk, hv, dtype = heads(q), heads(k), heads(v), q.dtype
+    (count, nq), kv_heads, width = (hq.address.size, hq.rows), hk.address.size, WIDTH // dtype.itemsize
+    delta = np.einsum("...d,...d->...", do, o.reshape(do.shape)).reshape(count, nq)
+    delta = np.ascontiguousarray(delta if dlse is None else delta - dlse.reshape(count, nq), dtype)
+    lse = np.require(lse.reshape(count, nq), dtype, "CAWE")
+    f = features((count, nq, hk.rows), dtype, softcap, None, slopes, key_mask, bias, offset)
+    mine = f._replace(bias=None if f.bias is None else heads(f.bias))
+    dq = np.zeros((count, nq, -(-hq.columns // width) * width), dtype)
+    dk, dv = (np.zeros((kv_heads, x.rows, x.columns), dtype) for x in (hk, hv))
     if dq.size or dv.size:
-        turns, counter = np.zeros((heads, layout.grid[0]), np.int64), np.zeros(1, np.int64)
-        lists = layout.T.remember(bit_columns), layout.planes(heads), layout.remember(ranks), turns, *layout.block, counter
-        on_all_threads(DRAIN[dtype], (q, k, v, do, lse, delta, dq, dk, dv, dtype.type(scale), f, *lists), len(k) * layout.grid[1])
-    return np.ascontiguousarray(dq[:, :, :d]), dk, dv
+        turns, counter = np.zeros((count, layout.grid[0]), np.int64), np.zeros(1, np.int64)
+        lists = layout.T.remember(bit_columns), layout.planes(count), layout.remember(ranks), turns, layout.block[1], counter
+        work = hq, hk, hv, heads(do), lse, delta, dq, dk, dv, dtype.type(scale), mine, *lists
+        sizes = dtype, hq.columns, hv.columns, dq.shape[2], lanes(dtype), *layout.block
+        on_all_threads(DRAIN[dtype.name], work, lambda: make_scratch(*sizes), kv_heads * layout.grid[1])
+    return np.ascontiguousarray(dq[:, :, :hq.columns]), dk, dv

@@ -9,11 +9,12 @@
 
 A feature that is not asked for is None.
 """
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Features", "features"]
+__all__ = ["Features", "features", "flat", "side_by_side"]
 
 
 class Features(NamedTuple):
@@ -23,19 +24,28 @@ class Features(NamedTuple):
     sinks: np.ndarray | None = None         # (heads,)
     slopes: np.ndarray | None = None        # (heads,)
     key_mask: np.ndarray | None = None      # (batch, nk): head h belongs to batch h // (heads // batch)
-    bias: np.ndarray | None = None          # (1 or heads, nq, nk), or a divisor of heads, repeated
+    bias: np.ndarray | None = None          # (..., nq, nk): as many matrices as heads, or a divisor of it, repeated
     offset: int = 0
 
     def of_head(self, h, heads):
         """One head's: a number of the sinks and slopes, a row of the key mask, a matrix of the bias."""
         sink, slope = (None if x is None else x[h] for x in (self.sinks, self.slopes))
         kept = None if self.key_mask is None else self.key_mask[h // (heads // len(self.key_mask))]
-        return Features(self.softcap, sink, slope, kept, None if self.bias is None else self.bias[h % len(self.bias)], self.offset)
+        return Features(self.softcap, sink, slope, kept, self._bias_of(h), self.offset)
+
+    def _bias_of(self, h):
+        if self.bias is None:
+            return None
+        axes = self.bias.shape[:-2]
+        return self.bias[np.unravel_index(h % prod(axes), axes)]
 
 
-def features(q, k, softcap=None, sinks=None, slopes=None, key_mask=None, bias=None, offset=0):
-    """Check the features of a call, and bring them to the shapes and types that kernels expect."""
-    heads, nq, nk, dtype = len(q), q.shape[1], k.shape[1], q.dtype
+def features(sizes, dtype, softcap=None, sinks=None, slopes=None, key_mask=None, bias=None, offset=0):
+    """Check the features of a call of (query heads, nq, nk), and bring them to the types that scores of a dtype expect.
+
+    The bias stays where it lies if the numbers of its rows lie side by side; its leading axes are any.
+    """
+    heads, nq, nk = sizes
     if softcap is not None:
         if not softcap > 0:
             raise ValueError(f"softcap is {softcap}, and needs to be above 0, or None for no cap")
@@ -48,10 +58,9 @@ def features(q, k, softcap=None, sinks=None, slopes=None, key_mask=None, bias=No
         key_mask = np.require(key_mask, requirements="CAWE")
     if bias is not None:
         bias = np.asarray(bias)
-        bias = bias[None] if bias.ndim == 2 else bias
-        if bias.dtype.kind != "f" or bias.ndim != 3 or bias.shape[1:] != (nq, nk) or not _divides(len(bias), heads):
+        if bias.dtype.kind != "f" or bias.shape[-2:] != (nq, nk) or not _divides(prod(bias.shape[:-2]), heads):
             raise ValueError(f"bias is {bias.dtype} {bias.shape}, and needs to be of floats, (1 or {heads}, {nq}, {nk})")
-        bias = np.require(bias, np.float64 if bias.itemsize == 8 else np.float32, "CAWE")
+        bias = side_by_side(bias, dtype)
     sinks, slopes = _per_head("sinks", sinks, heads, dtype), _per_head("slopes", slopes, heads, dtype)
     return Features(softcap, sinks, slopes, key_mask, bias, int(offset))
 
@@ -67,3 +76,21 @@ def _per_head(name, x, heads, dtype):
     if x.ndim != 1 or not _divides(len(x), heads):
         raise ValueError(f"{name} is an array of shape {x.shape}, and needs to be ({heads},): one number a query head")
     return np.resize(x, heads)
+
+
+# ---------------------------------------------------------------- arrays of any strides
+
+def flat(x):
+    """Return an array (..., n, d) as (heads, n, d): a copy where it must be."""
+    return x.reshape(prod(x.shape[:-2]), *x.shape[-2:])
+
+
+def side_by_side(x, dtype=None):
+    """Return x, or a copy where the numbers of a row do not lie side by side, or are of another dtype.
+
+    >>> x = np.zeros((5, 2, 3))
+    >>> side_by_side(x.swapaxes(0, 1)).base is x, side_by_side(x.swapaxes(1, 2)).base is x
+    (True, False)
+    """
+    x = np.asarray(x, dtype)
+    return x if x.flags.aligned and (x.shape[-1] < 2 or x.strides[-1] == x.itemsize) else x.copy()

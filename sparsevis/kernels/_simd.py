@@ -21,18 +21,18 @@ from numba.extending import intrinsic, overload, register_model
 def shapes(features):
     """Bytes in a vector register, and the (rows, vectors) of the tile for full and of the tile for partial tiles of a layout.
 
-    A full tile is worked on all lanes at once; a partial one half the lanes at a time, so that fewer of them are wasted.
+    A full tile is worked on all lanes at once; a partial one in strips of lanes, so that fewer of them are wasted.
     """
     features = set(features.split(","))
     if "+avx512f" in features:
-        return 64, (4, 4), (8, 2)
+        return 64, (4, 4), (8, 1)
     if "+avx2" in features:                     # 16 registers; the others have 32
         return 32, (4, 2), (8, 1)
     return 16, (4, 4), (8, 2)
 
 
 # the features Numba compiles for, not those of the host: they differ where NUMBA_CPU_FEATURES is set
-WIDTH, WIDE, HALF = shapes(get_host_cpu_features() if numba.config.CPU_FEATURES is None else numba.config.CPU_FEATURES)
+WIDTH, WIDE, NARROW = shapes(get_host_cpu_features() if numba.config.CPU_FEATURES is None else numba.config.CPU_FEATURES)
 
 
 def lanes(dtype):
@@ -65,9 +65,13 @@ class _TileModel(models.PrimitiveModel):
 # ---------------------------------------------------------------- building blocks in LLVM's language
 
 def _pointer(context, builder, array_type, array, i, j):
-    """Address of array[i, j]."""
+    """Address of array[i, j]; the numbers of a row lie side by side."""
     view = context.make_array(array_type)(context, builder, array)
-    return cgutils.get_item_pointer(context, builder, array_type, view, [i, j], wraparound=False)
+    if array_type.layout == "C":
+        return cgutils.get_item_pointer(context, builder, array_type, view, [i, j], wraparound=False)
+    start = builder.bitcast(view.data, ir.IntType(8).as_pointer())
+    row = builder.gep(start, [builder.mul(i, builder.extract_value(view.strides, 0))])
+    return builder.gep(builder.bitcast(row, view.data.type), [j])
 
 
 def _splat(builder, vector, scalar):
@@ -246,6 +250,17 @@ def any_greater(typing, x, y):
 
 
 @intrinsic
+def all_zero(typing, x):
+    """Is every number 0, and none NaN?"""
+    def emit(context, builder, sig, args):
+        zero = _constant(x.vector(), 0.0)
+        found = reduce(builder.and_, [builder.fcmp_ordered("==", t, zero) for t in _unpack(builder, x, args[0])])
+        bits = builder.bitcast(found, ir.IntType(x.width))
+        return builder.icmp_unsigned("==", bits, ir.Constant(bits.type, -1))
+    return types.boolean(x), emit
+
+
+@intrinsic
 def select(typing, bits, x, y):
     """Lane n of x where bit n of `bits` is set, else of y (x, y: tiles of one row)."""
     def emit(context, builder, sig, args):
@@ -258,16 +273,7 @@ def select(typing, bits, x, y):
     return x(types.uint64, x, x), emit
 
 
-# ---------------------------------------------------------------- work queue and addresses
-
-@intrinsic
-def address(typing, x):
-    """Where the array's first element lies; `x.ctypes` could not be cached."""
-    def emit(context, builder, sig, args):
-        view = context.make_array(x)(context, builder, args[0])
-        return builder.ptrtoint(view.data, ir.IntType(64))
-    return types.int64(x), emit
-
+# ---------------------------------------------------------------- work queue
 
 @intrinsic
 def take_next(typing, counter):

@@ -9,37 +9,37 @@ Everything is kept transposed: a row of a buffer belongs to one key, its lanes a
 
 So k and v are read where they lie, number by number, without packing, and any head dimension works; only q is turned when a work item
 begins, and o when it ends. Full tiles are worked on all lanes at once (k and v are read half as often: 98 % of the peak in cache against
-93 %), partial ones in two halves, each with its own span of keys (a diagonal tile costs a quarter less). Hence every function that
-touches lanes is made for one shape of register tile, and takes `at`, the lane where it begins.
+93 %), partial ones in strips of one vector, each with its own span of keys (of a diagonal tile 5/8 are computed, in halves it were 6/8).
+Hence every function that touches lanes is made for one shape of register tile, and takes `at`, the lane where it begins.
 """
 import numpy as np
 
-from ._adjust import make_adjust
+from ._adjust import add_turned, make_adjust
 from ._exp import exp
-from ._launch import loose, once, part
-from ._simd import HALF, WIDE, add_columns, add_rows, address, any_greater, finite_or_zero, larger, load, select, store, zeros
+from ._launch import once, part
+from ._simd import NARROW, WIDE, WIDTH, add_columns, add_rows, all_zero, any_greater, finite_or_zero, larger, load, select, store, zeros
 
 LAZY = 5.5                     # the running maximum moves only when a score exceeds it by so much: about once a row
-STRIP = HALF[0]                # spans of keys are rounded to this
+STRIP = NARROW[0]                # spans of keys are rounded to this
 
 
 # ---------------------------------------------------------------- the two products
 
 def make_scores(rows, cols):
     @part
-    def scores(s, k, start, lo, hi, qt, at):
-        """s[j, :] = k[start + j] . qt for lo <= j < hi, `rows` keys at a time, the last ones singly"""
+    def scores(s, k, lo, hi, qt, at):
+        """s[j, :] = k[j] . qt for lo <= j < hi, `rows` keys at a time, the last ones singly"""
         j = lo
         while j + rows <= hi:
             many = zeros(s, rows, cols)
             for p in range(k.shape[1]):
-                many = add_rows(many, k, start + j, p, qt, at)
+                many = add_rows(many, k, j, p, qt, at)
             store(s, j, at, many)
             j += rows
         while j < hi:
             one = zeros(s, 1, cols)
             for p in range(k.shape[1]):
-                one = add_rows(one, k, start + j, p, qt, at)
+                one = add_rows(one, k, j, p, qt, at)
             store(s, j, at, one)
             j += 1
     return scores
@@ -47,19 +47,19 @@ def make_scores(rows, cols):
 
 def make_add_values(rows, cols):
     @part
-    def add_values(ot, v, start, lo, hi, s, at):
-        """ot[c, :] += sum of v[start + j, c] * s[j, :] over lo <= j < hi, `rows` columns of v at a time, the last ones singly"""
+    def add_values(ot, v, lo, hi, s, at):
+        """ot[c, :] += sum of v[j, c] * s[j, :] over lo <= j < hi, `rows` columns of v at a time, the last ones singly"""
         c = 0
         while c + rows <= ot.shape[0]:
             many = load(ot, c, at, rows, cols)
             for j in range(lo, hi):
-                many = add_columns(many, v, start + j, c, s, j, at)
+                many = add_columns(many, v, j, c, s, j, at)
             store(ot, c, at, many)
             c += rows
         while c < ot.shape[0]:
             one = load(ot, c, at, 1, cols)
             for j in range(lo, hi):
-                one = add_columns(one, v, start + j, c, s, j, at)
+                one = add_columns(one, v, j, c, s, j, at)
             store(ot, c, at, one)
             c += 1
     return add_values
@@ -91,23 +91,28 @@ def make_mask(cols):
     return mask
 
 
-@loose
-def all_finite(x, start, lo, hi):
-    """NaN and infinity turn into NaN when multiplied by 0, and stay in the sum."""
-    flat, total = x[start + lo:start + hi].reshape(-1), x.dtype.type(0)
-    for n in range(flat.size):
-        total += flat[n] * x.dtype.type(0)
-    return total == 0
+@part
+def all_finite(x, lo, hi):
+    """Are the rows lo ... hi free of NaN and infinity? Multiplied by 0 these turn into NaN, and stay in a sum."""
+    zero, width = x.dtype.type(0), WIDTH // x.itemsize
+    some, rest, columns = zeros(x, 4, 1), zero, x.shape[1] // width * width
+    for j in range(lo, hi - 3, 4):
+        for c in range(0, columns, width):
+            some = some + load(x, j, c, 4, 1) * zero
+    for j in range(lo, hi):
+        for c in range(columns if j < hi - (hi - lo) % 4 else 0, x.shape[1]):
+            rest += x[j, c] * zero
+    return all_zero(some) and rest == zero
 
 
 @part
-def add_live_values(ot, v, start, lo, hi, s, at, lanes, words):
+def add_live_values(ot, v, lo, hi, s, at, lanes, words):
     """`add_values` pair by pair, for a partial tile whose v holds NaN or infinity: 0 * NaN must not happen."""
     for j in range(lo, hi):
         for lane in range(lanes):
             if (words[j] >> np.uint64(lane)) & np.uint64(1):
                 for c in range(ot.shape[0]):
-                    ot[c, at + lane] += v[start + j, c] * s[j, at + lane]
+                    ot[c, at + lane] += v[j, c] * s[j, at + lane]
 
 
 # ---------------------------------------------------------------- online softmax
@@ -152,85 +157,89 @@ def make_exponentials(cols):
 # ---------------------------------------------------------------- a whole tile
 
 def make_full(rows, cols):
-    scores, add_values, adjust = make_scores(rows, cols), make_add_values(rows, cols), make_adjust(cols)
+    scores, add_values, adjust = make_scores(rows, cols), make_add_values(rows, cols), make_adjust(cols, add_turned)
     follow_maximum, exponentials = make_follow_maximum(cols), make_exponentials(cols)
 
     @once
-    def full(k, v, start, keys, first, count, f, scratch):
+    def full(k, v, start, first, count, f, scratch):
         """Every pair of the tile is allowed: all lanes at once."""
-        qt, s, ot, top, shift, total, _, _ = scratch
-        softcap, slope, bias, offset = f
-        scores(s, k, start, 0, keys, qt, 0)
-        adjust(s, 0, keys, 0, first, count, start, start - first - offset, softcap, slope, bias, None)
+        qt, s, ot, top, shift, total, _, _, _ = scratch
+        softcap, slope, bias, h, offset = f
+        keys = k.shape[0]
+        scores(s, k, 0, keys, qt, 0)
+        adjust(s, 0, keys, 0, first, count, start, start - first - offset, softcap, slope, bias, h, None)
         follow_maximum(s, 0, keys, 0, top, shift, total, ot)
         exponentials(s, 0, keys, 0, shift, total)
-        add_values(ot, v, start, 0, keys, s, 0)
+        add_values(ot, v, 0, keys, s, 0)
     return full
 
 
 def make_partial(rows, cols):
     scores, mask, add_values = make_scores(rows, cols), make_mask(cols), make_add_values(rows, cols)
-    follow_maximum, exponentials, adjust = make_follow_maximum(cols), make_exponentials(cols), make_adjust(cols)
+    follow_maximum, exponentials, adjust = make_follow_maximum(cols), make_exponentials(cols), make_adjust(cols, add_turned)
 
     @once
-    def partial(k, v, start, keys, tile, lane, first, count, f, scratch):
-        """The tile's bits decide: half of the lanes at a time, and only the span of keys that this half may see."""
-        qt, s, ot, top, shift, total, words, _ = scratch
-        softcap, slope, bias, offset = f
-        half = s.shape[1] // 2
-        for at in range(0, 2 * half, half):
-            lo, hi = lane_words(words[:keys], tile, lane + at, half)
+    def partial(k, v, start, tile, lane, first, count, f, scratch):
+        """The tile's bits decide: a strip of lanes at a time, and only the span of keys that it may see."""
+        qt, s, ot, top, shift, total, words, _, _ = scratch
+        softcap, slope, bias, h, offset = f
+        keys, strip = k.shape[0], cols * WIDTH // s.itemsize
+        finite = all_finite(v, np.int64(0), keys)           # for the literal Numba would compile another copy
+        for at in range(0, s.shape[1], strip):
+            lo, hi = lane_words(words[:keys], tile, lane + at, strip)
             if lo < hi:
-                scores(s, k, start, lo, hi, qt, at)
-                adjust(s, lo, hi, at, first, count, start, start - first - offset, softcap, slope, bias, None)
+                scores(s, k, lo, hi, qt, at)
+                adjust(s, lo, hi, at, first, count, start, start - first - offset, softcap, slope, bias, h, None)
                 mask(s, words, lo, hi, at, s.dtype.type(-np.inf))
                 follow_maximum(s, lo, hi, at, top, shift, total, ot)
                 exponentials(s, lo, hi, at, shift, total)
-                if all_finite(v, start, lo, hi):                            # 3 % of a tile
-                    add_values(ot, v, start, lo, hi, s, at)
+                if finite:
+                    add_values(ot, v, lo, hi, s, at)
                 else:
-                    add_live_values(ot, v, start, lo, hi, s, at, half, words)
+                    add_live_values(ot, v, lo, hi, s, at, strip, words)
     return partial
 
 
-full, partial = make_full(*WIDE), make_partial(*HALF)
+full, partial = make_full(*WIDE), make_partial(*NARROW)
 
 
 # ---------------------------------------------------------------- between (positions, head dim) and (head dim, lanes)
 
-# Squares turned in registers, by shuffles, take a third of the time of these loops: 2 % of a window of 256. They also take 0.4 s to
-# compile, a tenth of all, at everybody's first call: refused.
+# Squares turned in registers, by shuffles, are not felt in a window of 256 (109.5 against 109.7 ms), and take 1 s to compile: refused.
 
 @part
-def turn_in(xt, x, first, count, scale):
-    """xt[p, lane] = x[first + lane, p] * scale; idle lanes are 0: whatever stood there could be slow (subnormal)."""
-    for lane in range(count):
+def turn_in(xt, x, scale):
+    """xt[p, lane] = x[lane, p] * scale; idle lanes are 0: whatever stood there could be slow (subnormal)."""
+    for lane in range(x.shape[0]):
         for p in range(xt.shape[0]):
-            xt[p, lane] = x[first + lane, p] * scale
-    xt[:, count:] = 0
+            xt[p, lane] = x[lane, p] * scale
+    for p in range(xt.shape[0]):
+        for lane in range(x.shape[0], xt.shape[1]):
+            xt[p, lane] = 0
 
 
 @part
-def turn_out(x, first, count, xt, factor):
-    """x[first + lane, c] = xt[c, lane] * factor[lane]"""
+def turn_out(x, count, xt, factor):
+    """x[lane, c] = xt[c, lane] * factor[lane]"""
     for lane in range(count):
         for c in range(xt.shape[0]):
-            x[first + lane, c] = xt[c, lane] * factor[0, lane]
+            x[lane, c] = xt[c, lane] * factor[0, lane]
 
 
-@part
-def aligned(like, rows, lanes):
-    """Return rows that start on a cache line, where NumPy's would start anywhere."""
-    size = like.itemsize
-    raw = np.empty(rows * lanes + 64 // size, like.dtype)
-    skip = (-address(raw) % 64) // size
-    return raw[skip:skip + rows * lanes].reshape(rows, lanes)
+
+# ---------------------------------------------------------------- buffers: made outside, where that takes no time to compile
+
+def aligned(rows, columns, dtype):
+    """Return an array that starts on a cache line, where NumPy's would start anywhere."""
+    size, itemsize = rows * columns, np.dtype(dtype).itemsize
+    raw = np.empty(size + 64 // itemsize, dtype)
+    skip = -raw.ctypes.data % 64 // itemsize
+    return raw[skip:skip + size].reshape(rows, columns)
 
 
-@part
-def make_scratch(like, d, dv, lanes, block, words):
-    """One thread's buffers, cut from one piece; the bits of some lanes of a tile, and of a whole one of so many words."""
-    e = d + block + dv
-    x = aligned(like, e + 3, lanes)
-    qt, s, ot, top, shift, total = x[:d], x[d:d + block], x[d + block:e], x[e:e + 1], x[e + 1:e + 2], x[e + 2:]
-    return qt, s, ot, top, shift, total, np.empty(block, np.uint64), np.empty((words, block), np.uint64)
+def make_scratch(dtype, d, dv, lanes, block_q, block_k):
+    """One thread's buffers; the bits of some lanes of a tile, and of a whole one; room for the rows of three tiles."""
+    most, width = max(lanes, block_k), max(d, dv)
+    qt, s, ot, top, shift, total = np.split(aligned(d + block_k + dv + 3, lanes, dtype), np.cumsum([d, block_k, dv, 1, 1]))
+    room = np.empty((3, most, width), dtype)
+    return qt, s, ot, top, shift, total, np.empty(block_k, np.uint64), np.empty((-(-block_q // 64), block_k), np.uint64), room

@@ -16,8 +16,8 @@ into NumPy's passes over small tiles, has 19 (causal, n = 2,048), and 33 where i
 """
 import numpy as np
 
-from ._features import features
-from ._launch import compiled, fingerprint, longest_first, loose, on_all_threads, part
+from ._features import features, flat
+from ._launch import compiled, longest_first, loose, on_all_threads, part
 
 __all__ = ["BLOCK", "forward"]
 
@@ -29,52 +29,49 @@ def forward(q, k, v, layout, *, scale, softcap=None, sinks=None, slopes=None, ke
 
     Spread over `numba.get_num_threads()` threads when called from the main thread; called from any other, it stays there.
     """
-    q, k, v = (np.require(x, requirements="CAWE") for x in (q, k, v))
-    f = features(q, k, softcap, sinks, slopes, key_mask, bias, offset)
+    q, k, v = (np.require(flat(x), requirements="CAWE") for x in (q, k, v))        # one type to Numba, however they lay
     (heads, nq, _), (bq, bk) = q.shape, layout.block
+    f = features((heads, nq, k.shape[1]), q.dtype, softcap, sinks, slopes, key_mask, bias, offset)
+    f = f._replace(bias=None if f.bias is None else np.require(f.bias, requirements="CAWE"))
     o, lse = np.empty((heads, nq, v.shape[2]), q.dtype), np.empty((heads, nq), q.dtype)
     if not lse.size:
         return o, lse
     planes, q_blocks = layout.planes(heads), layout.grid[0]
     tiles = layout.indptr, layout.indices, layout.kind, layout.tiles, bk
-    attend, items, scale = ATTEND[q.dtype], iter(longest_first(layout, planes, 1).tolist()), q.dtype.type(scale)
+    items, scale = iter(longest_first(layout, planes, 1).tolist()), q.dtype.type(scale)
 
-    def work():
+    def work(_):
         with np.errstate(all="ignore"):                              # heeded where Numba is told not to compile
             for item in items:                                       # all threads share it: each takes the next
                 h, b = divmod(item, q_blocks)
                 kv, row, rows = h // (heads // len(k)), planes[h] * q_blocks + b, (b * bq, min((b + 1) * bq, nq))
-                attend(q[h], k[kv], v[kv], o[h], lse[h], tiles, row, rows, scale, f.of_head(h, heads))
-    on_all_threads(work, (), heads * q_blocks)
+                ATTEND(q[h], k[kv], v[kv], o[h], lse[h], tiles, row, rows, scale, f.of_head(h, heads))
+    on_all_threads(work, (), lambda: None, heads * q_blocks)
     return o, lse
 
 
 # ---------------------------------------------------------------- one block of queries
 
-def make_attend(source):
-    """Make the compiled function."""
-    def attend(q, k, v, o, lse, layout, row, rows, scale, f):
-        """Queries rows[0] ... rows[1] of one head against every key block in their row of the layout."""
-        indptr, indices, kind, tiles, bk = layout
-        (first, last), sink = rows, sink_of(f.sinks, lse)
-        m, l, seen = np.full(last - first, sink), np.full(last - first, sink > -np.inf).astype(q.dtype), np.zeros(last - first, np.int64)
-        s, keys, acc = np.empty(bk, q.dtype), np.empty(bk, np.int64), np.zeros((last - first, v.shape[1]), q.dtype)
-        for e in range(indptr[row], indptr[row + 1]):
-            start = indices[e] * bk
-            stop = min(start + bk, len(k))
-            for r in range(last - first):
-                n = allowed_keys(keys, kind[e], tiles, r, start, stop, f.key_mask)
-                seen[r] += n
-                m_new = scores(s, keys[:n], q, k, first + r, m[r], scale, f.softcap, f.slopes, f.bias, f.offset)
-                l[r] = add_values(acc[r], l[r], s, keys[:n], v, m[r], m_new)
-                m[r] = m_new
+def attend(q, k, v, o, lse, layout, row, rows, scale, f):
+    """Queries rows[0] ... rows[1] of one head against every key block in their row of the layout."""
+    indptr, indices, kind, tiles, bk = layout
+    (first, last), sink = rows, sink_of(f.sinks, lse)
+    m, l, seen = np.full(last - first, sink), np.full(last - first, sink > -np.inf).astype(q.dtype), np.zeros(last - first, np.int64)
+    s, keys, acc = np.empty(bk, q.dtype), np.empty(bk, np.int64), np.zeros((last - first, v.shape[1]), q.dtype)
+    for e in range(indptr[row], indptr[row + 1]):
+        start = indices[e] * bk
+        stop = min(start + bk, len(k))
         for r in range(last - first):
-            if seen[r]:
-                o[first + r], lse[first + r] = acc[r] / l[r], m[r] + np.log(l[r])
-            else:
-                o[first + r], lse[first + r] = 0, sink
-        return source
-    return attend
+            n = allowed_keys(keys, kind[e], tiles, r, start, stop, f.key_mask)
+            seen[r] += n
+            m_new = scores(s, keys[:n], q, k, first + r, m[r], scale, f.softcap, f.slopes, f.bias, f.offset)
+            l[r] = add_values(acc[r], l[r], s, keys[:n], v, m[r], m_new)
+            m[r] = m_new
+    for r in range(last - first):
+        if seen[r]:
+            o[first + r], lse[first + r] = acc[r] / l[r], m[r] + np.log(l[r])
+        else:
+            o[first + r], lse[first + r] = 0, sink
 
 
 @part
@@ -155,4 +152,4 @@ def add_values(acc, l, s, keys, v, m, m_new):
     return l
 
 
-ATTEND = {np.dtype(t): compiled(make_attend(fingerprint()), f"attend_{t}") for t in ("float32", "float64")}
+ATTEND = compiled(attend, "attend")

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._features import features
+from ._features import features, flat
 
 __all__ = ["BLOCK", "forward"]
 
@@ -38,8 +38,9 @@ def forward(q, k, v, layout, *, scale, softcap=None, sinks=None, slopes=None, ke
     >>> o.ravel(), np.exp(lse).ravel()
     (array([0. , 0.5]), array([1., 2.]))
     """
+    q, k, v = map(flat, (q, k, v))
     heads, nq, _ = q.shape
-    f = features(q, k, softcap, sinks, slopes, key_mask, bias, offset)
+    f = features((heads, nq, k.shape[1]), q.dtype, softcap, sinks, slopes, key_mask, bias, offset)
     o, lse = np.empty((heads, nq, v.shape[2]), q.dtype), np.empty((heads, nq), q.dtype)
     bq, planes = layout.block[0], layout.planes(heads)
     q_blocks = -(-nq // bq)
