@@ -1,6 +1,6 @@
 """What each step of the CPU kernel gains: the kernel beside copies of it that each have one step undone.
 
-    python benchmarks/steps.py [--rounds 9]
+    python benchmarks/steps.py [--rounds 11]
 
 A copy is the package with a few lines replaced, in a temporary folder and a process of its own. The processes take turns, so that a busy
 machine slows all alike; reported are medians, and the median of each round's ratio to the kernel as it is. A line that is not found, or a
@@ -18,17 +18,20 @@ from tempfile import TemporaryDirectory
 
 PACKAGE = Path(__file__).parent.parent / "sparsevis"
 
+ORDER = "np.lexsort((-tiles.ravel(), head.ravel(), -np.frexp(tiles.ravel())[1]))"
+
 STEPS = {  # what is undone: (file in kernels/, a line, what stands there instead)
     "as it is": [],
-    "maximum moves with every larger score": [("_tile.py", "LAZY = 5.5 ", "LAZY = 0.0 ")],
-    "full tiles in two halves as well": [("_tile.py", "full, partial = make_full(*WIDE)", "full, partial = make_full(*HALF)")],
-    "register tiles of 1 x 2 vectors": [
-        ("_simd.py", "return 64, (4, 4), (8, 2)", "return 64, (1, 4), (1, 2)"),
+    "sums in memory, a register tile of one row": [
+        ("_simd.py", "return 64, (4, 4), (8, 1)", "return 64, (1, 4), (1, 1)"),
         ("_simd.py", "return 32, (4, 2), (8, 1)", "return 32, (1, 2), (1, 1)"),
     ],
-    "sum of one order looking for NaN": [("_launch.py", 'fastmath={"contract", "reassoc"}', "fastmath=False")],
-    "buffers that start anywhere": [("_tile.py", "skip = (-address(raw) % 64) // size", "skip = 1")],
-    "items in their order, not longest first": [("_launch.py", "np.argsort(-tiles.ravel(), kind=\"stable\")", "np.arange(tiles.size)")],
+    "partial tiles on all lanes at once": [("_tile.py", "make_partial(*NARROW)", "make_partial(*WIDE)")],
+    "maximum moves with every larger score": [("_tile.py", "LAZY = 5.5 ", "LAZY = 0.0 ")],
+    "sum of one order looking for NaN": [("_launch.py", ', fastmath={"contract", "reassoc"}', "")],
+    "buffers that start anywhere": [("_tile.py", "skip = -raw.ctypes.data % 64 // itemsize", "skip = 1")],
+    "items as they come": [("_launch.py", ORDER, "np.arange(tiles.size)")],
+    "items longest first, heads in turn": [("_launch.py", ORDER, 'np.argsort(-tiles.ravel(), kind="stable")')],
     "one thread": [("_launch.py", "threads = min(numba.get_num_threads(), items)", "threads = min(1, items)")],
 }  # fmt: skip
 
@@ -80,7 +83,7 @@ class Worker:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=11)
     rounds = parser.parse_args().rounds
     with TemporaryDirectory() as folder:
         workers = {name: Worker(Path(folder) / str(x), changes) for x, (name, changes) in enumerate(STEPS.items())}
@@ -89,10 +92,11 @@ def main():
                 sys.exit(f"{name}: computes something else")
         print(f"{'':42}" + "".join(f"{case:>24}" for case in CASES))
         times = {case: {name: [] for name in STEPS} for case in CASES}
-        for _ in range(rounds):
-            for case in CASES:
-                for name, worker in workers.items():
-                    times[case][name].append(worker.seconds(case))
+        for case in CASES:
+            workers["one thread"].seconds(case)                 # a change of case costs the first one to be called
+            for r in range(rounds):
+                for name in list(workers)[:: 1 if r % 2 else -1]:
+                    times[case][name].append(workers[name].seconds(case))
         for name in STEPS:
             cells = []
             for case in CASES:

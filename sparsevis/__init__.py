@@ -27,6 +27,7 @@ _HOME = {
     "attention": ["alibi_slopes", "attention", "attention_grad", "implementations", "longformer_attention"],
     "kv_cache": ["KVCache"],
     "merge": ["merge"],
+    "walk": ["Walked", "walk"],
     "cost": ["Cost", "cost"],
     "cost_curve": ["CostCurve", "ScheduleCost", "cost_curve", "cost_schedule"],
     "roofline": ["Roofline", "roofline"],

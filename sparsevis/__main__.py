@@ -1,20 +1,16 @@
-"""The command line: `sparsevis tour`, `list`, `show`, `bench`, `info`; `python -m sparsevis` is the same.
+"""The command line: `sparsevis tour`, `list`, `show`, `cost`, `receptive`, ...; `python -m sparsevis` is the same.
 
-Exit codes: 0 done, 1 a benchmark found a wrong result, 2 wrong input, which costs one line and no traceback.
+Exit codes: 0 done, 1 something is wrong with what was asked about (`bench`, `lint`), 2 wrong input, which costs one line and no traceback.
 """
 
 import argparse
-import ast
-import inspect
 import os
 import platform
 import sys
-from difflib import get_close_matches
 from importlib import metadata
 from pathlib import Path
 
-from sparsevis import __version__, bench, patterns
-from sparsevis.pattern import Pattern
+from sparsevis import __version__, bench, commands
 
 __all__ = ["main"]
 
@@ -22,7 +18,7 @@ __all__ = ["main"]
 def main(argv=None):
     """Run the command line and return its exit code."""
     arguments, rest = _parser().parse_known_args(argv)
-    if rest and arguments.run is not _show:
+    if rest and not arguments.parameters:
         _parser().error(f"unknown argument {rest[0]!r}; see sparsevis {arguments.command} --help")
     try:
         return arguments.run(arguments, rest) or 0
@@ -34,61 +30,90 @@ def main(argv=None):
         return 2
 
 
+# ---------------------------------------------------------------- what there is
+
+PATTERN = "a name that `sparsevis list` prints, its parameters as options; or an expression, 'Causal() & SlidingWindow(64)'"
+
+
 def _parser():
     parser = argparse.ArgumentParser(prog="sparsevis", description="Sparse attention to see, run and trust.")
     parser.add_argument("--version", action="version", version=f"sparsevis {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    tour = commands.add_parser("tour", help="every pattern beside dense attention on a real model's input: a table and a gallery")
-    tour.add_argument("--out", type=Path, default=Path("tour"), metavar="DIR", help="folder for index.html and pictures (default: tour)")
-    tour.set_defaults(run=_tour)
-    commands.add_parser("list", help="the patterns, with their parameters").set_defaults(run=_list)
-    show = commands.add_parser(
-        "show", help="one pattern, as text or as a picture", usage="sparsevis show PATTERN [--n N] [--PARAM VALUE ...] [-o FILE]",
-        description="Draw one pattern. Its parameters are options: sparsevis show longformer --window 64 --global_tokens 0,5",
-    )  # fmt: skip
-    show.add_argument("pattern", metavar="PATTERN", help="a name that `sparsevis list` prints")
-    show.add_argument("--n", type=_length, help="number of positions (default: one that shows the pattern)")
-    show.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a .png, .svg or .pdf picture instead of text")
-    show.set_defaults(run=_show)
-    speed = commands.add_parser("bench", help="speed and memory beside PyTorch, JAX, SciPy and NumPy, as far as they are installed")
-    bench.add_arguments(speed)
-    speed.set_defaults(run=lambda arguments, rest: bench.run(arguments))
-    commands.add_parser("info", help="versions, threads, GPU: what a bug report needs").set_defaults(run=_info)
+    parser.set_defaults(parameters=False)
+    found = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    one = found.add_parser("tour", help="every pattern beside dense attention on a real model's input: a table and a gallery")
+    one.add_argument("--out", type=Path, default=Path("tour"), metavar="DIR", help="folder for index.html and pictures (default: tour)")
+    one.set_defaults(run=_tour)
+
+    found.add_parser("list", help="the patterns, with their parameters").set_defaults(run=commands.list_patterns)
+
+    one = _about_pattern(found, "show", "one pattern, as text or as a picture", "longformer --window 64 --global_tokens 0,5")
+    one.add_argument("--n", help="number of positions (default: one that shows the pattern)")
+
+    one = _about_pattern(found, "cost", "work, traffic, memory and KV cache, at a length or as a curve", "longformer --n 1k..1M -o a.svg")
+    one.add_argument("--n", default="1k..64k", help="4096, 4k, or 1k..1M for the powers of two between (default: 1k..64k)")
+    one.add_argument("--head-dim", type=int, default=64, metavar="D")
+    one.add_argument("--heads", type=int, metavar="H", help="query heads (default: 1, or the pattern's own)")
+    one.add_argument("--tile", type=int, default=64, metavar="T", help="side of a kernel's tile (default: 64)")
+    one.add_argument("--quantity", default="flops", metavar="WHAT", help="what is drawn: flops, bytes_tiled, memory_tiled, kv_bytes, ...")
+    one.add_argument("--measure", action="store_true", help="measure time and memory on this machine as well")
+
+    one = _about_pattern(found, "receptive", "what queries have seen after each layer", "mistral --window 4096 --layers 32 --n 128k")
+    one.add_argument("--layers", type=int, metavar="L", help="number of layers (default: 4, or the schedule's own; gemma3 is a schedule)")
+    one.add_argument("--n", default="4k", help="number of positions (default: 4k)")
+    one.add_argument("--query", default="-1", help="the query that looks, -1 is the last (the default), or all")
+
+    one = _about_pattern(found, "lint", "what looks wrong in a pattern, in plain sentences", "longformer --window 4096 --n 1k")
+    one.add_argument("--n", default="4k", help="number of positions (default: 4k)")
+    one.add_argument("--causal", action="store_true", help="no query may see what comes after it")
+    one.add_argument("--layers", type=int, metavar="L", help="which keys are out of reach after so many layers?")
+    one.add_argument("--tile", type=int, default=64, metavar="T", help="side of a kernel's tile (default: 64)")
+
+    one = found.add_parser("diff", help="where two patterns part: sparsevis diff 'mistral(64)' 'SlidingWindow(64)'")
+    one.add_argument("a", metavar="A", help=PATTERN.partition(",")[0] + ", or an expression")
+    one.add_argument("b", metavar="B")
+    one.add_argument("--n", default="512", help="number of positions (default: 512)")
+    one.set_defaults(run=commands.diff)
+    _output(one)
+
+    one = found.add_parser("compare", help="on a real model's input, beside dense attention: sparsevis compare 'mistral(64)' bigbird")
+    one.add_argument("patterns", metavar="PATTERN", nargs="+", help="names or expressions")
+    one.add_argument("--layer", type=int, metavar="L", help="layer of the model (default: the first captured)")
+    one.set_defaults(run=commands.compare)
+    _output(one)
+
+    one = found.add_parser("bench", help="speed and memory beside PyTorch, JAX, SciPy and NumPy, as far as they are installed")
+    bench.add_arguments(one)
+    one.set_defaults(run=lambda arguments, rest: bench.run(arguments))
+
+    found.add_parser("info", help="versions, threads, GPU: what a bug report needs").set_defaults(run=_info)
     return parser
+
+
+def _about_pattern(found, name, text, example):
+    """Add a command on one pattern, whose parameters are further options."""
+    one = found.add_parser(
+        name, help=text, usage=f"sparsevis {name} PATTERN [--PARAMETER VALUE ...] [options]",
+        description=f"{text[0].upper()}{text[1:]}. For example: sparsevis {name} {example}",
+    )  # fmt: skip
+    one.add_argument("pattern", metavar="PATTERN", help=PATTERN)
+    one.set_defaults(run=getattr(commands, name), parameters=True)
+    if name != "lint":
+        _output(one)
+    return one
+
+
+def _output(one):
+    one.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a picture, .png, .svg or .pdf, or a page, .html")
+
+
+# ---------------------------------------------------------------- the tour, and what a bug report needs
 
 
 def _tour(arguments, rest):
     from sparsevis.tour import tour
 
     tour(arguments.out)
-
-
-def _list(arguments, rest):
-    for name, make in _vocabulary().items():
-        first = inspect.getdoc(make).partition("\n")[0]
-        print(f"{name}{inspect.signature(make).replace(return_annotation=inspect.Signature.empty)}\n    {first}")
-
-
-def _show(arguments, rest):
-    pattern = _make(arguments.pattern, _options(rest))
-    n = pattern.example_length() if arguments.n is None else arguments.n
-    if arguments.output is None:
-        print(pattern.describe(n))
-        return
-    if arguments.output.suffix not in (".png", ".svg", ".pdf"):
-        raise ValueError(f"{arguments.output} ends in {arguments.output.suffix or 'nothing'!r}, and needs to end in .png, .svg or .pdf")
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from sparsevis import plots
-
-    if isinstance(pattern, Pattern):
-        figure = plots.mask(pattern, n).figure
-    else:
-        figure = plots.compare_grid({f"head {h}": p for h, p in enumerate(pattern.patterns)}, n)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    plots.save(figure, arguments.output)
-    print(f"{arguments.output}: {pattern!r} at n = {n:,}")
 
 
 def _info(arguments, rest):
@@ -102,61 +127,6 @@ def _info(arguments, rest):
     print(f"threading layer {numba.config.THREADING_LAYER} (the setting; NUMBA_THREADING_LAYER changes it)")
     print(f"compiled code is kept in {numba.config.CACHE_DIR or '__pycache__ beside the kernels (NUMBA_CACHE_DIR changes it)'}")
     print(f"GPU {_gpu()}")
-
-
-def _vocabulary():
-    """Everything that makes a pattern from the parameters a command line can hold."""
-    return {name: x for name, x in vars(patterns).items() if callable(x) and not name.startswith("_") and name != "Chosen"}
-
-
-def _make(name, options):
-    vocabulary = _vocabulary()
-    known = {_plain(x): x for x in vocabulary}
-    if _plain(name) not in known:
-        near = get_close_matches(_plain(name), known, 1)
-        hint = f"did you mean {known[near[0]]}?" if near else "see sparsevis list"
-        raise ValueError(f"no pattern is called {name!r}; {hint}")
-    make = vocabulary[known[_plain(name)]]
-    parameters = inspect.signature(make).parameters
-    for option in options:
-        if option not in parameters:
-            raise ValueError(f"{make.__name__} has no parameter {option!r}; it has {', '.join(parameters) or 'none'}")
-    missing = [p for p, x in parameters.items() if x.default is inspect.Parameter.empty and p not in options]
-    if missing:
-        raise ValueError(f"{make.__name__} needs {' '.join(f'--{p} VALUE' for p in missing)}")
-    return make(**options)
-
-
-def _options(rest):
-    """["--window", "64", "--plan=published"] as {"window": 64, "plan": "published"}."""
-    options, words = {}, iter(rest)
-    for word in words:
-        if not word.startswith("--"):
-            raise ValueError(f"{word!r} is not expected here; parameters are given as --name value")
-        name, equals, value = word[2:].partition("=")
-        value = value if equals else next(words, None)
-        if value is None:
-            raise ValueError(f"--{name} needs a value")
-        options[name.replace("-", "_")] = _value(value)
-    return options
-
-
-def _value(text):
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _length(text):
-    digits = text.replace(",", "").replace("_", "")
-    if not digits.isdecimal() or int(digits) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no length: needs a whole number >= 1")
-    return int(digits)
-
-
-def _plain(name):
-    return name.lower().replace("_", "").replace("-", "")
 
 
 def _version(name):

@@ -51,6 +51,17 @@ class Row:
         """Mean of `mass`."""
         return float(self.mass.mean()) if self.mass.size else 1.0
 
+    @property
+    def mass_by_head(self):
+        """Mean of `mass` over queries, and over batches: (heads,); without a head axis there is one."""
+        return self.mass_of_queries.mean(1)
+
+    @property
+    def mass_of_queries(self):
+        """Mean of `mass` over batches: (heads, nq)."""
+        mass = np.asarray(self.mass, np.float64)
+        return mass.reshape(-1, *np.atleast_2d(mass).shape[-2:]).mean(0)
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:

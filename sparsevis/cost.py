@@ -263,7 +263,7 @@ def cost(pattern, n, *, head_dim=64, value_dim=None, heads=None, kv_heads=None, 
     (nq, nk), offset = sizes(*(n if isinstance(n, tuple | list) else (n, None)), offset)
     block = pattern.block if isinstance(pattern, Layout) else block_of(block)
     asked = heads
-    for name, x in (("heads", heads), ("kv_heads", kv_heads)):
+    for name, x in {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim, "value_dim": value_dim, "batch": batch}.items():
         if x is not None and x < 1:
             raise ValueError(f"{name} is {x}, and needs to be 1 or more")
     planes, stored = _planes(pattern, (nq, nk), block, offset, memory_limit)

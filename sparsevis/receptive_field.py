@@ -108,7 +108,7 @@ class ReceptiveField(Tabular):
         return self._remember(query, lambda: _one(self.patterns, self.n, query, self._made["layouts"]))
 
     def seen(self, layer=-1, query=None):
-        """Return which keys a query has seen after a layer, 0 being the input: bool (n,)."""
+        """Return which keys a query has seen after a layer, 0 being the input: bool (n,); after a slice of layers: bool (layers, n)."""
         return self._bits("seen", query)[range(len(self.sizes) + 1)[layer]]
 
     def cone(self, query=None):

@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and how it says no."""
 
+import re
 import subprocess
 import sys
 
@@ -79,7 +80,17 @@ def test_show_writes_all_heads(tmp_path):
         (["show", "causal", "--n", "0"], "'0' is no length"),
         (["show", "causal", "--n", "many"], "'many' is no length"),
         (["show", "global", "--tokens", "9", "--n", "4"], "from -4 to 3"),
-        (["show", "causal", "-o", "a.docx"], "end in .png, .svg or .pdf"),
+        (["show", "causal", "-o", "a.docx"], "end in .png, .svg, .pdf or .html"),
+        (["cost", "causal", "-o", "a"], "end in .png, .svg, .pdf or .html"),
+        (["cost", "causal", "--n", "8k..9k"], "twice the first"),
+        (["cost", "causal", "--head-dim", "0"], "head_dim"),
+        (["receptive", "mistral", "--layers", "-1"], "-1 layers"),
+        (["receptive", "mistral", "--query", "9", "--n", "4"], "from -4 to 3"),
+        (["receptive", "mistral", "--query", "some"], "'some'"),
+        (["lint", "mistral", "--windw", "4"], "it has window"),
+        (["diff", "causal", "Causal() +", "--n", "8"], "is no pattern"),
+        (["compare", "causal", "chunked"], "needs --size VALUE"),
+        (["compare", "causal", "--layer", "1"], "no layer 1"),
         (["show", "causal", "-o", "/dev/null/x/a.png"], "/dev/null/x"),
         (["list", "more"], "more"),
         (["bench", "more"], "more"),
@@ -90,6 +101,37 @@ def test_show_writes_all_heads(tmp_path):
 )
 def test_wrong_input_gets_one_helpful_line(capsys, argv, words):
     assert words in refused(capsys, *argv)
+
+
+@pytest.mark.parametrize("ending", [".svg", ".html"])
+@pytest.mark.parametrize(("argv", "printed", "drawn"), [
+    (["show", "mistral", "--window", "4", "--n", "16"], "SlidingWindow(left=3)", "window"),
+    (["cost", "mistral", "--window", "64", "--n", "128..1k"], "1,024", "mistral"),
+    (["cost", "bigbird(block=16)", "--n", "256"], "block tax", "bigbird(block=16)"),
+    (["receptive", "mistral", "--window", "4", "--layers", "3", "--n", "32"], "closed form: 1 + 3 l", "10 of 32"),
+    (["receptive", "gemma3", "--layers", "6", "--window", "4", "--n", "64", "--query", "all"], "all 64 queries", "layers"),
+    (["diff", "mistral(8)", "SlidingWindow(8)", "--n", "32"], "b has one key a query more on the left", "only in b"),
+    (["compare", "mistral(64)", "Causal() & Chunked(128)"], "mass kept", "mistral(64)"),
+])  # fmt: skip
+def test_commands_print_and_draw(tmp_path, capsys, argv, printed, drawn, ending):
+    file = tmp_path / "new" / f"a{ending}"
+    assert main([*argv, "-o", str(file)]) == 0
+    assert printed in capsys.readouterr().out
+    text = file.read_text()
+    assert drawn.lower() in text.lower()
+    assert text.startswith("<?xml" if ending == ".svg" else "<!doctype html>")
+    assert ending == ".svg" or not re.findall(r"""(?:src|href)=["'](?!#|data:)""", text)
+
+
+def test_cost_measures(tmp_path, capsys):
+    assert main(["cost", "mistral", "--window", "64", "--n", "256..512", "--heads", "1", "--measure", "-o", str(tmp_path / "a.svg")]) == 0
+    assert "promised" in capsys.readouterr().out
+
+
+def test_lint_has_an_exit_code(capsys):
+    assert main(["lint", "mistral", "--window", "8", "--n", "64", "--tile", "4"]) == 0
+    assert main(["lint", "longformer", "--window", "8", "--n", "64", "--causal"]) == 1
+    assert "error" in capsys.readouterr().out
 
 
 def test_info_says_what_a_bug_report_needs(capsys):

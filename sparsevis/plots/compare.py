@@ -55,7 +55,7 @@ def compare(comparison, *, title=None, ax=None, theme=None, size=8.0):
             axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
         ax.set_yticks(ax.get_yticks()[1:])  # one 0 is enough
         ax.plot([0, right], [0, right], color=look.soft, lw=look.scale, ls=(0, (1, 3)), label="chance", zorder=1)
-        heads = [_heads(r.mass) for r in rows]
+        heads = [r.mass_by_head for r in rows]
         dots = np.concatenate([np.column_stack([np.full(h.size, a), h]) for a, h in zip(x, heads, strict=True)])
         needed = [r.cost.density for r in rows]
         mean, single = (INGREDIENT[i] for i in (("window", "partial") if look.theme == "light" else ("partial", "window")))
@@ -72,12 +72,6 @@ def compare(comparison, *, title=None, ax=None, theme=None, size=8.0):
         asked = [f"{c.heads} head{'s' * (c.heads > 1)}", f"{c.nk:,} keys", f"tiles of {c.block[0]} x {c.block[1]}"]
         heading(ax, look, "What a pattern keeps for what it computes" if title is None else title, asked)
     return ax
-
-
-def _heads(mass):
-    """Mean share kept by each head; without a head axis there is one."""
-    mass = np.asarray(mass, float)
-    return mass.reshape(-1, *mass.shape[-2:]).mean((0, 2)) if mass.ndim > 1 else mass.mean(keepdims=True)
 
 
 def _name_chance(ax, look, dots):

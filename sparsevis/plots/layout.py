@@ -15,7 +15,7 @@ from sparsevis.plots.shade import blend, rounded, shades, strength
 from sparsevis.plots.style import canvas, draw_image, matrix_axes, settle
 from sparsevis.plots.words import heading, key
 
-__all__ = ["layout"]
+__all__ = ["draw_tiles", "layout", "tile_paths"]
 
 _SOLID = INGREDIENT["window"]
 
@@ -55,7 +55,7 @@ def layout(layout, *, plane=0, title=None, ax=None, theme=None, size=6.0):
         matrix_axes(ax, look, nq, nk, note)
         look = settle(ax, look)
         if countable:
-            _draw_tiles(ax, look, layout, rows, columns, kind)
+            draw_tiles(ax, look, layout, rows, columns, kind)
         else:
             _draw_pixels(ax, look, layout, rows, columns, kind, fold)
         partial = [look.pale, _SOLID] if countable else [INGREDIENT["partial"]]
@@ -81,7 +81,7 @@ def _plane(layout, plane):
     return np.repeat(np.arange(layout.grid[0]), np.diff(indptr)), layout.indices[listed], layout.kind[listed]
 
 
-def _draw_tiles(ax, look, layout, rows, columns, kind):
+def draw_tiles(ax, look, layout, rows, columns, kind):
     """Tiles as rounded squares with gutters between them, and the pairs of partial tiles on them."""
     (bq, bk), grid = layout.block, layout.grid
     gap = min(0.1 * min(bq, bk), 1.2 * max(layout.shape) / look.width)  # half a gutter: 1.2 points, or less for tiny tiles
@@ -90,7 +90,7 @@ def _draw_tiles(ax, look, layout, rows, columns, kind):
     partial = kind >= 0
     tiles = {"full": (rows[~partial], columns[~partial]), "partial": (rows[partial], columns[partial]), "skipped": np.nonzero(~walked)}
     for (name, (i, j)), colour in zip(tiles.items(), (_SOLID, look.pale, look.ground), strict=True):
-        ax.add_collection(PathCollection(_tiles(i, j, layout, gap), facecolors=colour, linewidths=0, label=name), autolim=False)
+        ax.add_collection(PathCollection(tile_paths(i, j, layout, gap), facecolors=colour, linewidths=0, label=name), autolim=False)
     ax.set_facecolor(look.paper)
     if not partial.any():
         return
@@ -128,7 +128,7 @@ def _draw_pairs(ax, layout, rows, columns, kind, gap, pixels):
     drawn.set_in_layout(False)  # it lies inside the axes, and does not know its extent
 
 
-def _tiles(i, j, layout, gap):
+def tile_paths(i, j, layout, gap):
     """Rounded squares of the tiles (i, j), those at the edges cut short."""
     bq, bk = layout.block
     paths = []

@@ -110,11 +110,11 @@ def figure(rows=1, columns=1, *, width=6.0, height=None, theme="light"):
     return fig
 
 
-def save(picture, file, dpi=150):
-    """Write a figure, or the figure of some axes, to a file; text stays text in SVG and PDF."""
+def save(picture, file, dpi=150, format=None):
+    """Write a figure, or the figure of some axes, to a file, whose ending says the format; text stays text in SVG and PDF."""
     fig = picture.figure.canvas.figure if isinstance(picture, mpl.axes.Axes) else picture
     with context():
-        fig.savefig(file, dpi=dpi)
+        fig.savefig(file, dpi=dpi, format=format)
 
 
 @contextmanager

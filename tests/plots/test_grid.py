@@ -41,3 +41,47 @@ def test_errors():
         sv.plots.compare_grid([sv.Causal()], 24)
     with pytest.raises(TypeError, match="a dict of titles and patterns"):
         sv.plots.compare_grid({}, 24)
+
+
+def test_a_picture_a_layer():
+    patterns = sv.schedules.gemma3(n_layers=7, window=4)
+    fig = sv.plots.layers_grid(patterns, 24)
+    assert [ax.get_title(loc="left") for ax in fig.axes] == [f"Layer {l}" for l in range(1, 8)]
+    drawn = [[c.get_label() for c in ax.collections] for ax in fig.axes]
+    assert drawn == [["window"]] * 5 + [["dense"]] + [["window"]]
+    pairs = [sum(len(c.get_paths()) for c in ax.collections) for ax in fig.axes]
+    assert pairs == [int(p.mask(24).sum()) for p in patterns]
+
+
+@pytest.mark.parametrize(
+    ("layers", "titles"), [
+        ("aaa", ["Layers 1 to 3"]), ("abab", ["Layers 1, 3", "Layers 2, 4"]), ("aabaaab", ["Layers 1, 2, 4 to 6", "Layers 3, 7"]),
+        ("ab", ["Layer 1", "Layer 2"]),
+    ],
+)  # fmt: skip
+def test_equal_layers_together(layers, titles):
+    kinds = {"a": sv.SlidingWindow(2), "b": sv.PerHead(sv.Strided(3), sv.Global([0]))}
+    fig = sv.plots.layers_grid([kinds[x] for x in layers], 20, together=True)
+    assert [ax.get_title(loc="left") for ax in fig.axes] == titles
+    if "b" in layers:
+        cells = sum(len(c.get_paths()) for c in fig.axes[1].collections)
+        assert cells == (sv.Strided(3) | sv.Global([0])).mask(20).sum()
+
+
+def test_layers_of_a_receptive_field():
+    fig = sv.plots.layers_grid(sv.receptive_field(sv.mistral(4), 20, layers=2), 20)
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["Layer 1", "Layer 2"]
+
+
+def test_a_picture_a_head():
+    fig = sv.plots.heads_grid(sv.PerHead(sv.SlidingWindow(2), sv.Strided(4), sv.SlidingWindow(2)), 20, theme="dark")
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["Head 0", "Head 1", "Head 2"]
+    assert [[c.get_label() for c in ax.collections] for ax in fig.axes] == [["window"], ["dilated"], ["window"]]
+
+
+def test_errors_of_layers_and_heads():
+    for wrong in (sv.Causal(), [], [sv.Causal(), 3]):
+        with pytest.raises(TypeError, match="layers_grid needs a sequence of patterns, one a layer"):
+            sv.plots.layers_grid(wrong, 24)
+    with pytest.raises(TypeError, match="heads_grid needs a PerHead, not Causal"):
+        sv.plots.heads_grid(sv.Causal(), 24)

@@ -19,6 +19,10 @@ P = np.tril(np.ones((40, 40))) / np.arange(1, 41)[:, None]
 Q = np.random.default_rng(0).standard_normal((2, 64, 4))
 COSTS = {name: [sv.cost(p, n) for n in (512, 1024, 2048)] for name, p in (("window", sv.mistral(64)), ("global", sv.longformer(64)))}
 COMPARISON = sv.compare(Q, Q, Q, {"window": sv.mistral(8), "causal": sv.Causal()}, impl="loops", repeats=0, block=16)
+FIELD = sv.receptive_field([sv.mistral(9)] * 5, 40, query=-1)
+FULL = sv.receptive_field(sv.schedules.gemma3(6, window=8), 40, query=-1)
+LONG = sv.receptive_field(sv.mistral(4096), 1 << 17, query=100_000, layers=32)
+WALK = sv.walk(*np.random.default_rng(1).standard_normal((3, 24, 4)), sv.streaming_llm(2, 8), block=6)
 PLOTS = {
     "mask of cells": lambda **o: sv.plots.mask(sv.bigbird(block=2, random_blocks=1), 24, **o),
     "mask of pixels": lambda **o: sv.plots.mask(sv.longformer(20), 200, **o),
@@ -30,6 +34,16 @@ PLOTS = {
     "cost": lambda **o: sv.plots.cost(COSTS, **o),
     "cost_bars": lambda **o: sv.plots.cost_bars(COMPARISON, **o),
     "compare": lambda **o: sv.plots.compare(COMPARISON, **o),
+    "mass_kept": lambda **o: sv.plots.mass_kept(COMPARISON["window"], **o),
+    "receptive_field of cells": lambda **o: sv.plots.receptive_field(FIELD, **o),
+    "receptive_field of pixels": lambda **o: sv.plots.receptive_field(LONG, name="Mistral", **o),
+    "growth": lambda **o: sv.plots.growth({"window": FIELD, "full": FULL}, **o),
+    "growth of one": lambda **o: sv.plots.growth(FIELD, **o),
+    "hops": lambda **o: sv.plots.hops(FIELD, **o),
+    "hop_counts": lambda **o: sv.plots.hop_counts(FIELD, **o),
+    "graph": lambda **o: sv.plots.graph(FIELD, **o),
+    "tiling": lambda **o: sv.plots.tiling(WALK, step=4, **o),
+    "running": lambda **o: sv.plots.running(WALK, step=4, **o),
 }
 every_plot = pytest.mark.parametrize("draw", PLOTS.values(), ids=PLOTS)
 
