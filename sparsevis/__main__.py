@@ -69,6 +69,13 @@ def _parser():
     one.add_argument("--layers", type=int, metavar="L", help="which keys are out of reach after so many layers?")
     one.add_argument("--tile", type=int, default=64, metavar="T", help="side of a kernel's tile (default: 64)")
 
+    one = _about_pattern(found, "animate", "layers opening, tiles walked, a parameter swept", "mistral --window 8 --n 64 -o a.gif")
+    one.add_argument("--n", default="48", help="number of positions (default: 48)")
+    one.add_argument("--layers", type=int, metavar="L", help="number of layers (default: 4, or the schedule's own)")
+    one.add_argument("--tiles", action="store_true", help="walk the tiles as FlashAttention does, on a real model's input")
+    one.add_argument("--tile", type=int, default=8, metavar="T", help="side of a tile (default: 8)")
+    one.add_argument("--sweep", metavar="NAME=A..B", help="draw the mask for each value of a parameter, such as window=2..24")
+
     one = found.add_parser("diff", help="where two patterns part: sparsevis diff 'mistral(64)' 'SlidingWindow(64)'")
     one.add_argument("a", metavar="A", help=PATTERN.partition(",")[0] + ", or an expression")
     one.add_argument("b", metavar="B")
@@ -98,7 +105,9 @@ def _about_pattern(found, name, text, example):
     )  # fmt: skip
     one.add_argument("pattern", metavar="PATTERN", help=PATTERN)
     one.set_defaults(run=getattr(commands, name), parameters=True)
-    if name != "lint":
+    if name == "animate":
+        one.add_argument("-o", "--output", type=Path, metavar="FILE", required=True, help="the film: .gif, .html, or .mp4 (needs ffmpeg)")
+    elif name != "lint":
         _output(one)
     return one
 

@@ -9,12 +9,15 @@ import io
 from html import escape
 from pathlib import Path
 
+from tqdm import tqdm
+
 from sparsevis import spoken
 from sparsevis.pattern import Pattern
 
-__all__ = ["compare", "cost", "diff", "lint", "list_patterns", "receptive", "show"]
+__all__ = ["animate", "compare", "cost", "diff", "lint", "list_patterns", "receptive", "show"]
 
 ENDINGS = (".png", ".svg", ".pdf", ".html")
+MOVING = (".gif", ".html", ".mp4")
 
 
 def list_patterns(arguments, rest):
@@ -43,7 +46,7 @@ def show(arguments, rest):
 
 def cost(arguments, rest):
     """What a pattern costs, at one length or as a curve; measured as well, if asked."""
-    from sparsevis.cost import cost
+    from sparsevis.cost import Cost, cost
     from sparsevis.cost_curve import cost_curve
 
     _check_ending(arguments.output)
@@ -52,16 +55,18 @@ def cost(arguments, rest):
     if arguments.measure:
         from sparsevis.measure import measure
 
-        result = measure(pattern, ns, head_dim=arguments.head_dim, heads=arguments.heads or 8, block=arguments.tile)
+        result = measure(pattern, ns, **asked | {"heads": arguments.heads or (8 if isinstance(pattern, Pattern) else len(pattern))})
     else:
         result = cost(pattern, ns[0], **asked) if len(ns) == 1 else cost_curve(pattern, ns, **asked)
     print(result)
-    if arguments.output and len(ns) == 1:
-        picture = _plots().cost_bars({"dense": cost(None, ns[0], **asked | {"heads": None}), arguments.pattern: cost(pattern, ns[0], **asked)})
-    elif arguments.output:
+    if not arguments.output:
+        return
+    if isinstance(result, Cost):
+        bars = {"dense": cost(None, ns[0], **asked | {"heads": result.heads}), arguments.pattern: result}
+        picture = _plots().cost_bars(bars)
+    else:
         picture = _plots().cost({arguments.pattern: result}, quantity=arguments.quantity)
-    if arguments.output:
-        _write(picture, arguments.output, str(result))
+    _write(picture, arguments.output, str(result))
 
 
 def receptive(arguments, rest):
@@ -113,6 +118,34 @@ def lint(arguments, rest):
     found = lint(pattern, spoken.length(arguments.n), causal=arguments.causal or None, layers=arguments.layers, block=arguments.tile)
     print(found)
     return int(any(finding.severity == "error" for finding in found))
+
+
+def animate(arguments, rest):
+    """Layers opening, tiles walked, or a parameter swept, as a film."""
+    if arguments.output.suffix not in MOVING:
+        raise ValueError(f"{arguments.output} ends in {arguments.output.suffix or 'nothing'!r}, and needs to end in {' or '.join(MOVING)}")
+    options, n, plots = _options(rest), spoken.length(arguments.n), _plots()
+    if arguments.sweep:
+        name, _, values = arguments.sweep.partition("=")
+        first, _, last = values.partition("..")
+        if not (first.isdecimal() and last.isdecimal()):
+            raise ValueError(f"--sweep {arguments.sweep!r}: needs a parameter and two whole numbers, such as window=2..24")
+        movie = plots.animate(
+            lambda x: plots.mask(spoken.pattern(arguments.pattern, options | {name: x}), n, size=6),
+            tqdm(range(int(first), int(last) + 1), unit="frame", disable=None, leave=False),
+        )
+    elif arguments.tiles:
+        from sparsevis import data
+        from sparsevis.walk import walk
+
+        q, k, v = (x[0, :n] for x in data.load().layer(2))
+        movie = plots.animate(walk(q, k, v, spoken.pattern(arguments.pattern, options), block=arguments.tile))
+    else:
+        from sparsevis.receptive_field import receptive_field
+
+        movie = plots.animate(receptive_field(spoken.stack(arguments.pattern, options, arguments.layers), n, query=-1))
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    print(f"{movie.save(arguments.output)}: {len(movie)} frames")
 
 
 # ---------------------------------------------------------------- words and files

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 import sparsevis as sv
 from sparsevis.__main__ import main
@@ -88,6 +89,9 @@ def test_show_writes_all_heads(tmp_path):
         (["receptive", "mistral", "--query", "9", "--n", "4"], "from -4 to 3"),
         (["receptive", "mistral", "--query", "some"], "'some'"),
         (["lint", "mistral", "--windw", "4"], "it has window"),
+        (["animate", "mistral", "-o", "a.png"], "end in .gif or .html or .mp4"),
+        (["animate", "mistral"], "-o/--output"),
+        (["animate", "mistral", "--sweep", "window=2", "-o", "a.gif"], "window=2..24"),
         (["diff", "causal", "Causal() +", "--n", "8"], "is no pattern"),
         (["compare", "causal", "chunked"], "needs --size VALUE"),
         (["compare", "causal", "--layer", "1"], "no layer 1"),
@@ -121,6 +125,20 @@ def test_commands_print_and_draw(tmp_path, capsys, argv, printed, drawn, ending)
     assert drawn.lower() in text.lower()
     assert text.startswith("<?xml" if ending == ".svg" else "<!doctype html>")
     assert ending == ".svg" or not re.findall(r"""(?:src|href)=["'](?!#|data:)""", text)
+
+
+@pytest.mark.parametrize(("argv", "frames"), [
+    (["animate", "mistral", "--window", "4", "--n", "16", "--layers", "2"], 3),
+    (["animate", "mistral", "--window", "6", "--n", "16", "--tiles"], 3),
+    (["animate", "mistral", "--n", "12", "--sweep", "window=2..5"], 4),
+])  # fmt: skip
+def test_animate_writes_a_film(tmp_path, capsys, argv, frames):
+    assert main([*argv, "-o", str(tmp_path / "new" / "a.gif")]) == 0
+    assert "frames" in capsys.readouterr().out
+    with Image.open(tmp_path / "new" / "a.gif") as film:
+        assert film.n_frames >= frames
+    assert main([*argv, "-o", str(tmp_path / "a.html")]) == 0
+    assert "data:image/png" in (tmp_path / "a.html").read_text()
 
 
 def test_cost_measures(tmp_path, capsys):
