@@ -63,7 +63,7 @@ def growth(result, *, log=None, colours=None, title=None, ax=None, theme=None, s
         for name, (x, y) in claims.items():
             style = {"lw": 1.5 * look.scale, "ls": (0, (3, 2)), "clip_on": False, "zorder": 3.5}
             ax.plot(x, y, color=look.word(hues[name]), label=f"{name}, published", **style)
-        _scales(ax, look, most, max(tops), log)
+        _scales(ax, look, most, max(*tops, *(f.sizes[-1].max() for f in fields.values())), log)
         _name_ends(ax, look, fields, means, claims, hues)
         look = settle(ax, look)
         heading(ax, look, _finding(fields, claims) if title is None else title, _numbers(fields))
@@ -147,7 +147,8 @@ def _finding(fields, claims):
         count, layers = int(field.sizes[-1].max()), len(field.sizes)
         if name in claims and claims[name][0][-1] == layers:
             return f"After {layers} layers {count:,} keys are seen, not {claims[name][1][-1]:,}"
-        return f"After {layers} layer{'s' * (layers > 1)} {count:,} keys are seen"
+        seen = f"{count:,} keys are seen" if field.query is not None else f"{field.sizes[-1].mean():,.0f} keys are seen on average"
+        return f"After {layers} layer{'s' * (layers > 1)} {seen}"
     return "What a query has seen, layer by layer"
 
 
