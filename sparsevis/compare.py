@@ -6,7 +6,6 @@ exp(lse_sparse - lse_dense), query by query.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from time import perf_counter
 
 import numpy as np
@@ -16,6 +15,7 @@ from sparsevis.cost import Cost, cost
 from sparsevis.inputs import check_inputs, layout_for
 from sparsevis.pattern import Pattern
 from sparsevis.per_head import PerHead
+from sparsevis.tabular import Tabular
 
 __all__ = ["Comparison", "Row", "compare"]
 
@@ -63,8 +63,8 @@ class Row:
         return mass.reshape(-1, *np.atleast_2d(mass).shape[-2:]).mean(0)
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Tabular):
     """Rows, dense attention first; prints as a table, shows as HTML, exports as dicts."""
 
     rows: tuple[Row, ...]
@@ -100,19 +100,6 @@ class Comparison:
              f"{d['error']:.2g}", f"{100 * d['relative_error']:.1f} %", *_time(d)]
             for d in self.to_dicts()
         ]  # fmt: skip
-
-    def __str__(self):
-        head, body = self._cells()
-        width = [max(len(row[c]) for row in [head, *body]) for c in range(len(head))]
-        lines = [[row[0].ljust(width[0]), *(x.rjust(w) for x, w in zip(row[1:], width[1:], strict=True))] for row in [head, *body]]
-        return "\n".join("  ".join(line) for line in [lines[0], ["-" * w for w in width], *lines[1:]])
-
-    __repr__ = __str__
-
-    def _repr_html_(self):
-        head, body = self._cells()
-        rows = ["<tr>" + "".join(f"<td>{escape(x)}</td>" for x in row) + "</tr>" for row in body]
-        return f"<table><thead><tr>{''.join(f'<th>{escape(x)}</th>' for x in head)}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def compare(q, k, v, patterns, *, scale=None, offset=None, impl="cpu", block=64, repeats=3):

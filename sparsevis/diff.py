@@ -13,7 +13,7 @@ from sparsevis import sketch
 from sparsevis._findings import listed, runs_of
 from sparsevis._mistakes import Side, explain
 from sparsevis.margins import cell_counts, keys_of_queries, sifted
-from sparsevis.pattern import Pattern, _share, sizes
+from sparsevis.pattern import Pattern, share, sizes
 from sparsevis.patterns import Chosen
 from sparsevis.readings import negate
 from sparsevis.tally import tally
@@ -114,13 +114,13 @@ class Difference:
         *counts, cell = self.counts(32)
         what = f"each cell {cell:,} x {cell:,} pairs: " if cell > 1 else ""
         key = f"{what}aa only in {self.names[0]}, bb only in {self.names[1]}, {'ab of each some, ' * (cell > 1)}██ in both"
-        return "\n".join([*self._lines(), key, _picture(*counts[:2], _share(counts[2], *self.shape, cell))])
+        return "\n".join([*self._lines(), key, _picture(*counts[:2], share(counts[2], *self.shape, cell))])
 
     __repr__ = __str__
 
     def _repr_html_(self):
         *counts, cell = self.counts(48)
-        shares = [_share(pairs, *self.shape, cell) for pairs in counts]
+        shares = [share(pairs, *self.shape, cell) for pairs in counts]
         picture = sketch.svg([(INGREDIENTS[x], shares[x]) for x in (2, 0, 1)], title=self.sentence)
         words = "<br>".join(escape(line) for line in self._lines())
         return f'<div style="display:flex;gap:1em;align-items:center">{picture}<div>{words}</div></div>'

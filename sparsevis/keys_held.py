@@ -36,8 +36,8 @@ def keys_held(pattern, n):
         return None
     cache = _cache(pattern & Causal(), n)
     keys, end = np.arange(n), n - 1
-    last = np.where(cache._wanted(keys, keys), keys, keys - 1)  # the last query found so far that may attend the key
-    last[cache._wanted(keys, np.full(n, end))] = end
+    last = np.where(cache.wanted(keys, keys), keys, keys - 1)  # the last query found so far that may attend the key
+    last[cache.wanted(keys, np.full(n, end))] = end
     open_ = np.flatnonzero((last >= keys) & (last < end))
     last[open_] = _last_queries(cache, open_, end)
     held = last >= keys
@@ -50,7 +50,7 @@ def _last_queries(cache, keys, end):
     some = keys[::STEP]
     life = np.repeat(_bisected(cache, some, end) - some, STEP)[: keys.size]
     last = np.minimum(keys + life, end - 1)  # most keys live as long as their neighbours
-    wrong = np.flatnonzero(~cache._wanted(keys, last) | cache._wanted(keys, last + 1))
+    wrong = np.flatnonzero(~cache.wanted(keys, last) | cache.wanted(keys, last + 1))
     last[wrong] = _bisected(cache, keys[wrong], end)
     return last
 
@@ -59,7 +59,7 @@ def _bisected(cache, keys, end):
     low, high = keys, np.full(keys.size, end)  # wanted at low, not at high
     while (high - low > 1).any():
         middle = (low + high) // 2
-        wanted = cache._wanted(keys, middle)
+        wanted = cache.wanted(keys, middle)
         low, high = np.where(wanted, middle, low), np.where(wanted, high, middle)
     return low
 

@@ -155,7 +155,7 @@ class KVCache:
         """Forget the keys that no query from the last new one on may attend; put the new ones that some may into free slots."""
         now = int(new[-1])
         self._slots[~self._live(now)] = -1
-        fresh = np.flatnonzero(self._wanted(new, now))
+        fresh = np.flatnonzero(self.wanted(new, now))
         if (self._slots < 0).sum() < fresh.size:
             self._move(self._slots_to_come(new[fresh], now))
         free = np.flatnonzero(self._slots < 0)[: fresh.size]
@@ -164,7 +164,7 @@ class KVCache:
     def _live(self, now):
         """Slots whose key a query at position `now` or later may attend; the key of a call that failed is not among them."""
         live = (self._slots >= 0) & (self._slots < self.length)
-        live[live] = self._wanted(self._slots[live], now)
+        live[live] = self.wanted(self._slots[live], now)
         return live
 
     def _in_order(self, chosen):
@@ -172,7 +172,7 @@ class KVCache:
         order = np.argsort(self._slots)
         return order[chosen[order]]
 
-    def _wanted(self, keys, since):
+    def wanted(self, keys, since):
         """Tell for each key whether a query at position `since` or later may attend it; "perhaps" is yes."""
         if not keys.size:
             return np.zeros(0, bool)
@@ -190,7 +190,7 @@ class KVCache:
         first, last = np.maximum(keys, now), np.full(keys.size, now + 1 + ahead.size)
         while (open_ := first < last).any():
             middle = (first + last) // 2
-            wanted = open_ & self._wanted(keys, middle)
+            wanted = open_ & self.wanted(keys, middle)
             first, last = np.where(wanted, middle + 1, first), np.where(wanted, last, middle)
         gone = np.searchsorted(np.sort(last), ahead, side="right")
         return int(np.max(held.size + 1 + np.arange(ahead.size) - gone, initial=held.size))

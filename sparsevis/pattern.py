@@ -19,7 +19,7 @@ from sparsevis.sift import MEMORY_LIMIT, check_memory
 from sparsevis.tables import Relation
 from sparsevis.tally import squares
 
-__all__ = ["And", "Fits", "Not", "Or", "Pattern", "resolve_offset", "sizes", "whole"]
+__all__ = ["And", "Fits", "Not", "Or", "Pattern", "resolve_offset", "share", "sizes", "whole"]
 
 
 class Fits(NamedTuple):
@@ -178,7 +178,7 @@ class Pattern:
         pairs, cell = self.counts(nq, n, cells=32, offset=0)
         scale = f", each cell {cell} x {cell} pairs" if cell > 1 else ""
         head = [repr(self), _shorten(self.formula()), f"at n = {n:,}{scale}: {sketch.facts(int(pairs.sum()), nq, n)}"]
-        return "\n".join([*head, sketch.text(_share(pairs, nq, n, cell))])
+        return "\n".join([*head, sketch.text(share(pairs, nq, n, cell))])
 
     def _queries(self, n):
         """As many queries as keys, or as the pattern's table has."""
@@ -192,7 +192,7 @@ class Pattern:
         out, seen, nq = [], None, self._queries(n)
         for part in self.parts():
             pairs, cell = (part if seen is None else part - seen).counts(nq, n, cells=cells, offset=0)
-            out.append((part.ingredient, _share(pairs, nq, n, cell)))
+            out.append((part.ingredient, share(pairs, nq, n, cell)))
             seen = part if seen is None else seen | part
         return out
 
@@ -357,7 +357,8 @@ def _are_patterns(composition):
             raise TypeError(f"{type(composition).__name__}: {f.name} is {getattr(composition, f.name)!r}, and needs to be a Pattern")
 
 
-def _share(pairs, nq, nk, cell):
+def share(pairs, nq, nk, cell):
+    """Return counts of cells as shares of all pairs in each; those at the edges are smaller."""
     height = np.minimum(cell, nq - cell * np.arange(pairs.shape[0]))
     width = np.minimum(cell, nk - cell * np.arange(pairs.shape[1]))
     return pairs / np.outer(height, width)

@@ -11,8 +11,8 @@ import numpy as np
 
 from sparsevis.pattern import And, Not, Or
 from sparsevis.patterns import Dense, RandomKeys
-from sparsevis.patterns.random import _table
-from sparsevis.sift import MEMORY_LIMIT, _judge, check_memory
+from sparsevis.patterns.random import table_of
+from sparsevis.sift import MEMORY_LIMIT, check_memory, judge
 from sparsevis.tally import Tally, held_in, inside_of, kinds_of, of_pairs, tally
 
 __all__ = ["tally_pattern"]
@@ -64,7 +64,7 @@ def _corrected(rest, i, j, more, shape, block, offset, memory_limit):
 def _held(rule, r, c, shape, block, offset):
     """The pairs and the fingerprint of some tiles, those that read alike decided once."""
     held, prints = np.zeros(r.size, np.int64), np.zeros(r.size, np.uint64)
-    sure, open_, marks = _judge(rule.allows, r, c, shape, block, offset, marked=True)
+    sure, open_, marks = judge(rule.allows, r, c, shape, block, offset, marked=True)
     held[sure], prints[sure] = block[0] * block[1], np.bitwise_xor.reduce(of_pairs(block).ravel())
     r, c = r[open_], c[open_]
     if r.size:
@@ -97,7 +97,7 @@ def _drawn(draws, shape, offset):
     """Rows and keys of all drawn pairs, each once."""
     codes = []
     for p in draws:
-        table = _table(p, p.keys_per_query, offset + shape[0], shape[1], "keys").codes
+        table = table_of(p, p.keys_per_query, offset + shape[0], shape[1], "keys").codes
         codes.append(table[slice(*np.searchsorted(table, [offset * shape[1], (offset + shape[0]) * shape[1]]))])
     i, j = np.divmod(codes[0] if len(codes) == 1 else np.unique(np.concatenate(codes)), shape[1])
     return i - offset, j

@@ -15,7 +15,7 @@ import numpy as np
 
 from sparsevis.readings import Interval
 
-__all__ = ["EMPTY", "FULL", "MEMORY_LIMIT", "Sifted", "check_memory", "sift"]
+__all__ = ["EMPTY", "FULL", "MEMORY_LIMIT", "Sifted", "check_memory", "distinct", "exactly", "judge", "quarter", "sift"]
 
 FULL, EMPTY = -1, -2
 MEMORY_LIMIT = 4 << 30  # bytes; what a layout may take unless the caller says otherwise
@@ -69,7 +69,7 @@ def sift(allows, shape, block, offset=0, memory_limit=MEMORY_LIMIT):
     r = c = np.zeros(1 if nq and nk else 0, np.int64)
     full = []
     while True:
-        sure, open_, marks = _judge(allows, r, c, shape, (bq * side, bk * side), offset, marked=side == 1)
+        sure, open_, marks = judge(allows, r, c, shape, (bq * side, bk * side), offset, marked=side == 1)
         full.append((r[sure], c[sure], side))
         r, c = r[open_], c[open_]
         if side == 1:
@@ -99,7 +99,7 @@ def quarter(r, c, parts):
     return (r[:, None] * parts + down).ravel(), (c[:, None] * parts + right).ravel()
 
 
-def _judge(allows, r, c, shape, side, offset, marked):
+def judge(allows, r, c, shape, side, offset, marked):
     """(surely full, undecided, marks of the undecided) for some tiles, a million at a time to spare memory."""
     make, parts = Interval.marked if marked else Interval, []
     for a in range(0, max(1, r.size), 1 << 20):
@@ -119,7 +119,7 @@ def _judge(allows, r, c, shape, side, offset, marked):
 def _decide(allows, r, c, marks, shape, block, offset, memory_limit):
     """The kind of each undecided tile and the distinct partial ones, packed."""
     ragged = ((r + 1) * block[0] > shape[0]) + 2 * ((c + 1) * block[1] > shape[1])
-    first, which = _distinct([ragged, *marks]) if r.size else (r, r)
+    first, which = distinct([ragged, *marks]) if r.size else (r, r)
     stored = block[0] * -(-block[1] // 8)
     check_memory(first.size * (stored + 64), memory_limit, f"{first.size:,} distinct partial tiles of {block[0]} x {block[1]}")
     kind, tiles, seen = np.empty(first.size, np.int32), [], {}
@@ -127,7 +127,7 @@ def _decide(allows, r, c, marks, shape, block, offset, memory_limit):
     order = np.argsort(ragged[first] > 0, kind="stable")  # ragged tiles apart: the others' keys run on by one
     cut = int((ragged[first] == 0).sum())
     for part in (order[a:min(a + step, end)] for start, end in ((0, cut), (cut, order.size)) for a in range(start, end, step)):
-        exact = _exactly(allows, r[first[part]], c[first[part]], shape, block, offset)
+        exact = exactly(allows, r[first[part]], c[first[part]], shape, block, offset)
         held = exact.sum((1, 2))
         for x, tile, pairs in zip(part, np.packbits(exact, axis=-1, bitorder="little"), held, strict=True):
             if 0 < pairs < block[0] * block[1]:
@@ -138,7 +138,7 @@ def _decide(allows, r, c, marks, shape, block, offset, memory_limit):
     return kind[which], np.array(tiles, np.uint8).reshape(-1, block[0], -(-block[1] // 8))
 
 
-def _exactly(allows, r, c, shape, block, offset):
+def exactly(allows, r, c, shape, block, offset):
     """The pairs of some tiles, entry by entry: bool (tiles, rows, columns), False beyond the edges."""
     i = r[:, None, None] * block[0] + np.arange(block[0])[:, None]
     j = c[:, None, None] * block[1] + np.arange(block[1])
@@ -146,7 +146,7 @@ def _exactly(allows, r, c, shape, block, offset):
     return allows(np.minimum(i, shape[0] - 1) + offset, np.minimum(j, shape[1] - 1), shape[1]) & inside
 
 
-def _distinct(columns):
+def distinct(columns):
     """Like np.unique over rows, column by column: (where each distinct row first stands, which one each row is)."""
     code, size = np.zeros(columns[0].size, np.int64), 1
     for x in columns:

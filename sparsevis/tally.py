@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sparsevis.sift import FULL, MEMORY_LIMIT, _distinct, _exactly, _judge, check_memory, quarter
+from sparsevis.sift import FULL, MEMORY_LIMIT, check_memory, distinct, exactly, judge, quarter
 
 __all__ = ["Tally", "of_layout", "squares", "tally"]
 
@@ -60,7 +60,7 @@ def tally(allows, shape, block, offset=0, memory_limit=MEMORY_LIMIT):
     r = c = np.zeros(1 if nq and nk else 0, np.int64)
     times, full = np.ones(r.size, np.int64), 0
     while r.size:
-        sure, open_, marks = _judge(allows, r, c, shape, (bq * side, bk * side), offset, marked=True)
+        sure, open_, marks = judge(allows, r, c, shape, (bq * side, bk * side), offset, marked=True)
         full += int(times[sure].sum()) * side * side
         r, c, times = _one_of_each(r[open_], c[open_], times[open_], marks, shape, (bq * side, bk * side))
         if side == 1:
@@ -87,7 +87,7 @@ def squares(allows, shape, cell, offset=0, memory_limit=MEMORY_LIMIT):
 def _pairs_in(allows, r, c, side, shape, offset, memory_limit):
     """The pairs in some squares: a full one has all, of those that read alike one is quartered, and the smallest are decided exactly."""
     high, wide = inside_of(r, c, shape, (side, side))
-    sure, open_, marks = _judge(allows, r, c, shape, (side, side), offset, marked=True)
+    sure, open_, marks = judge(allows, r, c, shape, (side, side), offset, marked=True)
     pairs = np.where(sure, high * wide, 0)
     r, c = r[open_], c[open_]
     if not r.size:
@@ -140,7 +140,7 @@ def kinds_of(r, c, marks, shape, side):
 
     Marks tell tiles of one size apart; those that hang over an edge all end where the others of their row or column do.
     """
-    return _distinct([((r + 1) * side[0] > shape[0]) + 2 * ((c + 1) * side[1] > shape[1]), *marks])
+    return distinct([((r + 1) * side[0] > shape[0]) + 2 * ((c + 1) * side[1] > shape[1]), *marks])
 
 
 def _one_of_each(r, c, times, marks, shape, side):
@@ -187,7 +187,7 @@ def held_in(allows, r, c, shape, block, offset):
     whole = (high == block[0]) & (wide == block[1])
     for some in (np.flatnonzero(whole), np.flatnonzero(~whole)):
         for part in (some[a : a + step] for a in range(0, some.size, step)):
-            exact = _exactly(allows, r[part], c[part], shape, block, offset)
+            exact = exactly(allows, r[part], c[part], shape, block, offset)
             held[part], prints[part] = exact.sum((1, 2)), fingerprints(exact)
     return held, prints
 

@@ -141,7 +141,7 @@ def test_table():
     result = compare(*draw(), {"window": SlidingWindow(3, 3), "a longer name": Causal()}, impl="loops", repeats=0)
     lines = str(result).split("\n")
     assert len(lines) == 2 + 3
-    assert len({len(line) for line in lines}) == 1
+    assert len({len(line) for line in lines[:2]}) == 1                  # a row without times ends early
     assert lines[0].split()[:3] == ["pattern", "pairs", "density"]
     assert lines[2].startswith("dense          ")
     assert lines[3].split()[:4] == ["window", "256", "32.0", "%"]          # 2 heads x (20 x 7 - 12) of 800

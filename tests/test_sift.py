@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sparsevis import Causal, Dense, RandomKeys, SlidingWindow, Strided
-from sparsevis.sift import EMPTY, FULL, _distinct, check_memory, quarter, sift
+from sparsevis.sift import EMPTY, FULL, check_memory, distinct, quarter, sift
 
 RULES = {
     "causal": lambda q, k, n: k <= q,
@@ -132,7 +132,7 @@ def test_distinct_rows():
     small = [draw.integers(-2, 2, 500) for _ in range(4)]
     wide = [draw.choice([-(2**61), -5, 0, 2**60], 500) for _ in range(4)]   # too wide for one code: renumbered on the way
     for columns in (small, wide, [small[0], wide[0], small[1], wide[1]], [np.zeros(500, int)]):
-        first, which = _distinct(columns)
+        first, which = distinct(columns)
         rows = np.stack(columns, 1)
         assert (rows[first][which] == rows).all()
         assert len(first) == len(np.unique(rows, axis=0))

@@ -47,7 +47,7 @@ class RandomKeys(Pattern):
 
     def allows(self, q, k, n):
         """Key j was drawn for row i."""
-        return at(_table(self, self.keys_per_query, extent(q), n, "keys"), q, k)
+        return at(table_of(self, self.keys_per_query, extent(q), n, "keys"), q, k)
 
     def _draw(self, rows, n):
         return drawn(rows, n, self.keys_per_query, self.seed)
@@ -103,7 +103,7 @@ class RandomBlocks(Pattern):
         """The block of j was drawn for the block row of i."""
         i, j = q // self.block, k // self.block
         blocks = (n + (self.block - 1)) // self.block
-        return at(_table(self, self.blocks_per_row, extent(i), blocks, f"blocks of {self.block}"), i, j)
+        return at(table_of(self, self.blocks_per_row, extent(i), blocks, f"blocks of {self.block}"), i, j)
 
     def _draw(self, rows, blocks):
         if self.plan == "uniform":
@@ -113,7 +113,7 @@ class RandomBlocks(Pattern):
         return Relation(rows, blocks, row * blocks + plan.ravel(), "drawn")
 
 
-def _table(pattern, count, rows, n, what):
+def table_of(pattern, count, rows, n, what):
     """The relation a random pattern looks up; its rows come in steps of n, so that few are ever drawn."""
     if isinstance(n, Symbol):
         return Relation(0, 0, [], "drawn")
