@@ -22,6 +22,7 @@ from sparsevis.layout import Layout
 from sparsevis.pattern import Pattern
 from sparsevis.per_head import PerHead
 from sparsevis.readings import Interval, at
+from sparsevis.sift import MEMORY_LIMIT, check_memory
 
 __all__ = ["KVCache"]
 
@@ -91,7 +92,7 @@ class KVCache:
         self._k, self._v = (np.zeros((*heads, 0, d), dtype) for d in (head_dim, value_dim))
         check_causal(self._rules, np.arange(min(self._n, 1024)), self._n)
 
-    def attend(self, q, k, v, *, scale=None, impl="cpu", softcap=None, sinks=None, return_lse=False):
+    def attend(self, q, k, v, *, scale=None, impl="cpu", softcap=None, slopes=None, sinks=None, return_lse=False):
         """Take the next positions in, and compute their attention over what the pattern allows them of all positions so far.
 
         Any cut of a sequence into calls gives the rows of one `attention` call over the whole of it, to rounding.
@@ -101,9 +102,10 @@ class KVCache:
         q, k, v : array_like
             Queries, keys and values of one or more new positions: (heads, new, d), (kv heads, new, d) and (kv heads, new, dv), with a
             batch axis in front if the cache has one.
-        scale, impl, softcap, sinks, return_lse
-            As for `attention`. For single positions impl="cpu_plain" is the faster: "cpu" has a vector register for 8 or 16 queries
-            and fills one place of it (8 ms against 40 for 32 heads of 128 over 4,096 keys).
+        scale, impl, softcap, slopes, sinks, return_lse
+            As for `attention`; slopes follow the positions, wherever the slots are. For single positions impl="cpu_plain" is the
+            faster: "cpu" has a vector register for 8 or 16 queries and fills one place of it (8 ms against 40 for 32 heads of 128 over
+            4,096 keys).
 
         Returns
         -------
@@ -116,11 +118,18 @@ class KVCache:
         options = {"scale": scale, "impl": impl, "softcap": softcap, "sinks": sinks, "return_lse": return_lse}
         if new.size == 1:  # in place, in the order of the slots: to copy 4,096 keys of 8 x 128 takes 2 to 7 ms, to attend them 8
             self._store(k, v, new)
+            options |= self._alibi(slopes, new, np.where(self._slots >= 0, self._slots, 0))
             out = attention(q, self._k, self._v, self._row(new[0]), **options)
         else:  # the first query may need W - 1 old keys that the last leaves no slot for: all side by side, in order
             held = self._in_order(self._live(new[0]))
             keys, values = (np.concatenate([old[..., held, :], x], axis=-2) for old, x in ((self._k, k), (self._v, v)))
-            out = attention(q, keys, values, self._over(np.append(self._slots[held], new)), offset=self.length, **options)
+            positions = np.append(self._slots[held], new)
+            if slopes is not None and positions[-1] - positions[0] < positions.size:  # no gap: the kernel can count
+                layout = Layout.of(self._over(positions), (new.size, positions.size), 64, self.length)
+                out = attention(q, keys, values, layout, offset=held.size, slopes=slopes, **options)
+            else:
+                options |= self._alibi(slopes, new, positions)
+                out = attention(q, keys, values, self._over(positions), offset=self.length, **options)
             self._store(k, v, new)
         self.length += new.size
         return out
@@ -221,6 +230,14 @@ class KVCache:
         if isinstance(self.pattern, PerHead):
             return PerHead(*(Held(rule, table, self._n) for rule in self.pattern.patterns))
         return Held(self.pattern, table, self._n)
+
+    def _alibi(self, slopes, queries, positions):
+        """ALiBi for keys at these positions, as a bias: kernels count keys, and know of no gaps."""
+        if slopes is None:
+            return {}
+        slopes, pairs = np.asarray(slopes, np.float64), queries.size * positions.size
+        check_memory(8 * slopes.size * pairs, MEMORY_LIMIT, f"slopes over {pairs:,} pairs of positions with gaps")
+        return {"bias": slopes.reshape(-1, 1, 1) * (positions - queries[:, None])}
 
     def _check(self, q, k, v):
         q, k, v = check_inputs(q, k, v)

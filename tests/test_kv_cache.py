@@ -88,6 +88,9 @@ def fed(cache, q, k, v, parts, **options):
 
 def whole(q, k, v, pattern, **options):
     """What the dense reference says of the whole text, in float64."""
+    if "slopes" in options:
+        i = np.arange(q.shape[-2])
+        options["bias"] = np.reshape(options.pop("slopes"), (-1, 1, 1)) * (i - i[:, None])
     return reference.attention(q, k, v, pattern.mask(q.shape[-2]), **options)
 
 
@@ -155,6 +158,18 @@ def test_options(options):
         for cut in ("decode", "any"):
             got = fed(cache_for(pattern, k, v), q, k, v, CUTS[cut], impl="loops", **options)
             assert_close(got, whole(q, k, v, pattern, **options))
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("name", ["window", "streaming", "fixed heads", "causal"])
+def test_slopes_follow_the_positions(name, impl):
+    """In a ring, beside sinks with a gap between, and side by side; with sinks' logits and a cap besides."""
+    q, k, v = draw(6)
+    pattern, _ = PATTERNS[name]
+    for asked in ({"slopes": sv.alibi_slopes(4)}, {"slopes": [0.3, -0.2, 1.0, 0.0], "sinks": np.ones(4), "softcap": 3.0}):
+        for cut in ("decode", "any"):
+            got = fed(cache_for(pattern, k, v), q, k, v, CUTS[cut], impl=impl, **asked)
+            assert_close(got, whole(q, k, v, pattern, **asked))
 
 
 @pytest.mark.parametrize(("dtype", "most"), [(np.float32, 3e-6), (np.float16, 4e-3), (ml_dtypes.bfloat16, 3e-2)])
