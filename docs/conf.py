@@ -1,0 +1,26 @@
+"""How the documentation is built: pip install -e ".[docs]" and python -m sphinx -W -b html docs build/docs."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import generate
+
+import sparsevis
+
+project, author, release = "sparsevis", "the sparsevis authors", sparsevis.__version__
+extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax"]
+exclude_patterns = ["build"]
+html_theme = "pydata_sphinx_theme"
+html_title = "sparsevis"
+html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_context = {"default_mode": "auto"}
+nb_execution_mode = "off"
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+numpydoc_show_class_members = False
+autosummary_generate = True
+autodoc_default_options = {"members": True, "undoc-members": False}
+
+generate.pages(Path(__file__).parent / "generated")
