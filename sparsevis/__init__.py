@@ -38,7 +38,7 @@ _HOME = {
     "lint": ["Finding", "Findings", "lint"],
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names}
-_ROOMS = ["data", "plots", "reference", "schedules"]
+_ROOMS = ["data", "dialects", "golden", "plots", "reference", "schedules"]
 
 __all__ = [*_NAMES, *_ROOMS]
 

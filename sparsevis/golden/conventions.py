@@ -1,0 +1,134 @@
+"""The same call read in other ways: every common mistake of convention, as the problem it would have solved correctly.
+
+A mistake is a function that yields (words, problem). Whatever changes the scores only (a softcap in the wrong place, a key counted twice)
+is said as a bias.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+__all__ = ["conventions"]
+
+
+def conventions(call, problem):
+    """Yield (words, problem) for each other reading of the call that changes it."""
+    for mistake in (_windows, _positions, _scales, _features, _softcaps, _heads):
+        yield from mistake(call, problem)
+
+
+def _windows(call, p):
+    """Which keys are near."""
+    if call.pattern is not None:
+        yield "mask inverted (True forbids)", replace(p, mask=~p.mask)
+        if p.mask.shape[0] == p.mask.shape[1] and (p.mask != p.mask.T).any():
+            yield "mask transposed (keys by queries)", replace(p, mask=p.mask.T)
+        return
+    causal = call.right == 0
+    changes = []
+    if call.left is not None:
+        changes += [("window one key longer on the left", {"left": call.left + 1})]
+        if call.left > 0:
+            changes += [("window one key shorter on the left", {"left": call.left - 1})]
+        if call.left > 1:
+            changes += [("window counted over both sides (left // 2)", {"left": call.left // 2})]
+        changes += [("window ignored", {"left": None, "right": 0 if causal else None})]
+    if call.right:
+        changes += [("window one key longer on the right", {"right": call.right + 1})]
+        changes += [("window one key shorter on the right", {"right": call.right - 1})]
+        changes += [("right side of the window ignored", {"right": None}), ("causal, though the window has a right side", {"right": 0})]
+    if causal:
+        changes += [("causal ignored", {"right": None}), ("causal lets one key of the future in", {"right": 1})]
+    if call.global_keys:
+        changes += [("global keys ignored", {"global_keys": 0})]
+    for words, change in changes:
+        mask = replace(call, **change).mask
+        if (mask != p.mask).any():
+            yield words, replace(p, mask=mask)
+    at, keys = np.arange(call.nq)[:, None] + call.at, np.arange(call.nk)
+    if causal:
+        yield "causal without the query itself", replace(p, mask=p.mask & (keys < at))
+    if call.global_keys and (call.left, call.right) != (None, None):
+        window = replace(call, global_keys=0).mask
+        twice = np.where(window & (keys < call.global_keys), np.log(2), 0.0)
+        yield "keys that are both global and near counted twice", replace(p, bias=twice + _bias(p))
+
+
+def _positions(call, p):
+    """Where the queries stand among the keys."""
+    shifts = {
+        "queries at the start of the keys (top-left)": 0, "queries at the end of the keys (bottom-right)": call.nk - call.nq,
+        "queries one position late": call.at + 1, "queries one position early": call.at - 1,
+    }  # fmt: skip
+    for words, offset in shifts.items():
+        mask = replace(call, offset=offset).mask
+        if (mask != p.mask).any():
+            yield words, replace(p, mask=mask)
+
+
+def _scales(call, p):
+    d, dv = p.q.shape[-1], p.v.shape[-1]
+    usual = d**-0.5
+    if p.scale is None:
+        found = {"scale missing (1 instead of 1/sqrt(d))": 1.0, "scale 1/d": 1 / d, "scale sqrt(d)": d**0.5}
+        if dv != d:
+            found["scale 1/sqrt(dv)"] = dv**-0.5
+    else:
+        found = {"scale argument ignored": usual, "scale argument multiplied with 1/sqrt(d)": p.scale * usual}
+    now = usual if p.scale is None else p.scale
+    found["scale folded with log2(e) once too often"] = now / np.log(2)
+    found["scale folded with log2(e) once too seldom"] = now * np.log(2)
+    for words, scale in found.items():
+        if scale != now:
+            yield words, replace(p, scale=scale)
+
+
+def _features(call, p):
+    """Sinks and bias."""
+    scale = p.q.shape[-1] ** -0.5 if p.scale is None else p.scale
+    if p.sinks is not None:
+        sinks = p.sinks.astype(float)
+        yield "sink ignored", replace(p, sinks=None)
+        yield "sink multiplied by the scale", replace(p, sinks=sinks * scale)
+        yield "sink counted twice", replace(p, sinks=sinks + np.log(2))
+        yield "sink of the wrong sign", replace(p, sinks=-sinks)
+    if p.bias is not None:
+        yield "bias ignored", replace(p, bias=None)
+        yield "bias multiplied by the scale", replace(p, bias=p.bias.astype(float) * scale)
+
+
+def _softcaps(call, p):
+    if p.softcap is None:
+        return
+    yield "softcap ignored", replace(p, softcap=None)
+    raw, cap = _raw(p), p.softcap
+    capped, bias = cap * np.tanh(raw / cap), _bias(p)
+    scale = _scale(p)
+    yield "softcap before the scale", replace(p, softcap=None, bias=scale * cap * np.tanh(raw / scale / cap) - raw + bias)
+    if not p.mask.all():
+        after = np.where(p.mask, capped + bias, -cap)  # softcap * tanh(-inf)
+        yield "softcap after the mask: forbidden keys score -softcap", replace(p, mask=np.ones_like(p.mask), bias=after - capped)
+    if p.bias is not None:
+        yield "softcap after the bias", replace(p, bias=cap * np.tanh((raw + bias) / cap) - capped)
+
+
+def _heads(call, p):
+    """Which key/value head a query head reads."""
+    heads, kv = p.q.shape[1], p.k.shape[1]
+    if heads != kv > 1:
+        tiled = np.arange(heads) % kv
+        yield "key/value heads tiled instead of repeated (h % kv_heads)", replace(p, k=p.k[:, tiled], v=p.v[:, tiled])
+
+
+def _scale(p):
+    return (p.q.shape[-1] ** -0.5 if p.scale is None else p.scale) or 1.0
+
+
+def _bias(p):
+    return 0.0 if p.bias is None else p.bias.astype(float)
+
+
+def _raw(p):
+    """Scaled scores, (batch, heads, nq, nk)."""
+    k = np.repeat(p.k.astype(float), p.q.shape[1] // p.k.shape[1], axis=1)
+    return p.q.astype(float) @ np.swapaxes(k, -1, -2) * (p.q.shape[-1] ** -0.5 if p.scale is None else p.scale)

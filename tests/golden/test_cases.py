@@ -1,0 +1,97 @@
+"""The cases: each follows from its line of text, says something about the feature it is there for, and shrinks."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import sparsevis as sv
+from sparsevis.golden import Model, calls, expect
+from sparsevis.golden.cases import LEVELS, MEMORY, VALUES, Call, Problem
+from sparsevis.golden.compare import ratios
+from sparsevis.golden.conventions import conventions
+from sparsevis.golden.shrink import _simpler
+
+
+def test_a_call_is_its_text():
+    names = {x: getattr(sv, x) for x in sv.__all__ if x[0].isupper()} | {"Call": Call}
+    for some in calls("adversarial").values():
+        for call in some:
+            if call.pattern is None or "-" not in repr(call.pattern):
+                assert eval(repr(call), names) == call
+
+
+def test_levels_grow():
+    sizes = [sum(map(len, calls(level).values())) for level in LEVELS]
+    assert sizes == sorted(sizes)
+    assert sizes[0] > 100
+
+
+def test_equal_calls_have_equal_arrays_and_seeds_differ():
+    call = Call(5, 6, sinks=True, bias=True)
+    a, b, c = (Problem.of(x, "float16") for x in (call, call, replace(call, seed=1)))
+    for name in ("q", "k", "v", "do", "dlse", "bias"):
+        assert np.array_equal(getattr(a, name), getattr(b, name))
+        assert not np.array_equal(getattr(a, name), getattr(c, name))
+
+
+def test_masks_by_hand():
+    assert Call(2, 4, left=1, right=0).mask.astype(int).tolist() == [[0, 1, 1, 0], [0, 0, 1, 1]]
+    assert Call(2, 4, left=1, right=0, offset="top-left").mask.astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0]]
+    assert Call(4, 2, right=0).mask.astype(int).tolist() == [[0, 0], [0, 0], [1, 0], [1, 1]]
+    assert Call(4, 4, left=0, right=0, global_keys=1).mask.astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]]
+
+
+@pytest.mark.parametrize("family", ["scale", "softcap", "sinks", "bias"])
+def test_a_feature_moves_the_answer_by_a_hundred_budgets(family):
+    """A case in which a feature is numerically invisible tests nothing."""
+    moved = []
+    for call in calls("quick")[family]:
+        p = Problem.of(call, "float32")
+        with_it = expect(p.q, p.k, p.v, **p.options())
+        without = expect(p.q, p.k, p.v, **p.options() | {family: None})
+        moved.append(ratios(without.values["o"], with_it.values["o"], with_it.errors["o"]).max())
+    assert max(moved) > 100
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_memory_changes_how_an_array_lies_and_not_what_it_holds(name):
+    x = np.arange(24.0).reshape(2, 3, 4)
+    y = MEMORY[name](x.copy())
+    assert np.array_equal(x, y)
+    assert name == "plain" or y.strides != x.strides or not y.flags.writeable
+
+
+def test_values_where_forbidden_lie_in_keys_that_no_query_attends():
+    for name in ("nan where forbidden", "1000 where forbidden"):
+        p = Problem.of(Call(8, 33, left=3, right=0, values=name), "float32")
+        strange = (np.isnan(p.v) | (p.v == 1000)).any((0, 1, 3))
+        assert strange.any()
+        assert not p.mask[:, strange].any()
+    assert set(VALUES) > {"normal", "coded"}
+
+
+def test_conventions_change_the_problem():
+    call = Call(9, 14, d=8, dv=5, kv_heads=2, group=2, left=3, right=0, global_keys=2, softcap=1.0, sinks=True, bias=True, offset=2)
+    p = Problem.of(call, "float32")
+    right = expect(p.q, p.k, p.v, model=Model(), **p.options())
+    found = dict(conventions(call, p))
+    assert len(found) > 20
+    for words, other in found.items():
+        got = expect(other.q, other.k, other.v, **other.options()).values["o"]
+        assert ratios(got, right.values["o"], right.errors["o"]).max() > 1, words
+
+
+def test_every_smaller_call_is_smaller():
+    """Else the search for the smallest one might not end."""
+    sizes = {"nq": 9, "nk": 5, "d": 4, "dv": 3, "batch": 2, "kv_heads": 2, "group": 3, "left": 4, "right": 2, "seed": 2}
+    call = Call(**sizes, scale=0.5, sinks=True, values="coded", memory="strided")
+
+    def weight(c):
+        features = (c.scale is not None, c.sinks, c.values != "normal", c.memory != "plain")
+        return sum(-1 if getattr(c, x) is None else getattr(c, x) for x in sizes) + sum(features)
+
+    found = list(_simpler(call))
+    assert len(found) == len(set(found)) > 20
+    assert all(weight(c) < weight(call) for c in found)
+    assert list(_simpler(Call())) == []

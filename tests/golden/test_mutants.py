@@ -1,0 +1,105 @@
+"""The kit's own test: every planted mistake is seen, and mistakes of convention are named; kernels that are right in other ways pass."""
+
+from time import perf_counter
+
+import numpy as np
+import pytest
+
+import sparsevis as sv
+from sparsevis.golden import Dialect, Model, check
+from sparsevis.golden.cases import calls
+from sparsevis.golden.check import Judge
+from tests.golden.mutants import BACKWARD, BUGS, CONVENTIONS, LAWFUL, variant
+
+OURS = Dialect(axes="bhnd")
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_a_mistake_of_convention_is_named(name):
+    line, instead, words = CONVENTIONS[name]
+    report = check(variant((line, instead))[0], dialect=OURS, shrink=False)
+    assert report.exit_code == 1
+    assert words in report.diagnosis[0][0], report.diagnosis
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_bug_is_seen(name):
+    judge = Judge(variant(BUGS[name])[0], None, OURS, Model(), np.dtype("float32"))
+    assert any(judge(call).status == "fail" for some in calls("quick").values() for call in some)
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+def test_a_backward_mistake_is_seen(name):
+    line, instead, words = BACKWARD[name]
+    forward, backward = variant((line, instead), part="backward")
+    report = check(forward, backward=backward, dialect=OURS, shrink=False)
+    assert report.exit_code == 1
+    assert {o.deviations[0].part for o in report.worst(100)} <= {"dq", "dk", "dv"}
+    assert words in report.diagnosis[0][0], report.diagnosis
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("name", LAWFUL)
+def test_no_false_alarm_on_lawful_kernels(name, dtype):
+    forward, backward = variant(*LAWFUL[name])
+    report = check(forward, backward=backward, dialect=OURS, dtype=dtype, level="full" if name == "as it is" else "quick")
+    assert report.ok, report
+    assert report.counts["unsupported"] == 0
+
+
+def test_a_mutant_whose_line_is_not_there_is_refused():
+    with pytest.raises(LookupError, match="stands 0 times"):
+        variant(("no such line", ""))
+
+
+def split(q, k, v, *, mask, scale=None, softcap=None, sinks=None, bias=None):
+    """Split-KV: five parts of the keys on their own, merged through their lse, in float32."""
+    part = lambda j: sv.reference.attention(
+        q, k[..., j : j + size, :], v[..., j : j + size, :], mask[:, j : j + size], scale=scale, softcap=softcap,
+        sinks=sinks if j == 0 else None, bias=None if bias is None else bias[..., j : j + size],
+    )  # fmt: skip
+    size = max(1, -(-k.shape[-2] // 5))
+    parts = [[x.astype(np.float32) for x in part(j)] for j in range(0, max(1, k.shape[-2]), size)]
+    top = np.max([lse for _, lse in parts], axis=0)
+    weights = [np.exp(lse - np.where(np.isneginf(top), np.float32(0), top)) for _, lse in parts]
+    total = sum(weights)
+    o = sum(np.where(w[..., None] == 0, np.float32(0), w[..., None] * o) for w, (o, _) in zip(weights, parts, strict=True))
+    return o / np.where(total == 0, np.float32(1), total)[..., None], top + np.log(total)
+
+
+def test_no_false_alarm_on_a_split_kv_kernel():
+    report = check(split, dialect=OURS, model=Model(merged=True), level="adversarial")
+    assert report.ok, report
+
+
+def through(impl):
+    """The public calls with an implementation, as functions to check."""
+
+    def forward(q, k, v, *, pattern=None, offset=None, scale=None, softcap=None, sinks=None, bias=None):
+        features = {"offset": offset, "scale": scale, "softcap": softcap, "sinks": sinks, "bias": bias, "impl": impl}
+        return sv.attention(q, k, v, pattern, return_lse=True, **features)
+
+    def backward(do, q, k, v, *, dlse, pattern=None, offset=None, scale=None, softcap=None, sinks=None, bias=None):
+        features = {"offset": offset, "scale": scale, "softcap": softcap, "sinks": sinks, "bias": bias, "impl": impl}
+        return sv.attention_grad(do, q, k, v, pattern, dlse=dlse, **features)
+
+    return forward, backward if impl in ("reference", "cpu") else None
+
+
+@pytest.mark.parametrize(("impl", "dtype"), [("reference", "float32"), ("reference", "float64"), ("loops", "float32"),
+                                             ("cpu_plain", "float32"), ("cpu", "float32"), ("cpu", "float16")])  # fmt: skip
+def test_no_false_alarm_on_our_implementations(impl, dtype):
+    forward, backward = through(impl)
+    report = check(forward, backward=backward, dialect=OURS, dtype=dtype, level="adversarial" if impl == "reference" else "quick")
+    assert report.ok, report
+    assert report.counts["unsupported"] == 0
+
+
+def test_a_wrong_window_is_named_and_made_small_in_under_ten_seconds():
+    line, instead, words = CONVENTIONS["window+1"]
+    start = perf_counter()
+    report = check(variant((line, instead))[0], dialect=OURS)
+    assert perf_counter() - start < 10
+    assert words in report.diagnosis[0][0]
+    assert (report.smallest.call.nq, report.smallest.call.nk, report.smallest.call.left) == (1, 2, 0)
+    assert "diagnosis: window one key longer on the left" in str(report)
