@@ -35,6 +35,7 @@ _HOME = {
     "receptive_field": ["ReceptiveField", "receptive_field"],
     "compare": ["Comparison", "compare"],
     "diff": ["Difference", "diff"],
+    "exercises": ["check"],
     "lint": ["Finding", "Findings", "lint"],
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names}
