@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and how it says no."""
 
+import json
 import re
 import subprocess
 import sys
@@ -179,3 +180,40 @@ def test_as_a_module_and_into_a_closed_pipe():
     )
     assert done.stdout == "Causal()\n"
     assert done.stderr == ""
+
+
+# ---------------------------------------------------------------- golden
+
+
+KERNEL = "tests.golden.misbehaving:plain"
+
+
+def test_golden_check_prints_and_writes_a_report(tmp_path, capsys):
+    assert main(["golden", "check", KERNEL, "--json", str(tmp_path / "a/r.json"), "--html", str(tmp_path / "r.html")]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("plain: conforms.")
+    found = json.loads((tmp_path / "a/r.json").read_text())
+    assert found["ok"] is True
+    assert found["counts"]["pass"] > 150
+    assert "<svg" not in (tmp_path / "r.html").read_text()  # nothing failed
+
+
+def test_golden_check_of_a_wrong_kernel(tmp_path, capsys):
+    page = tmp_path / "r.html"
+    assert main(["golden", "check", "tests.golden.test_adapters:one_key_more", "--dialect", "flash", "--html", str(page)]) == 1
+    assert "diagnosis: window one key longer on the left" in capsys.readouterr().out
+    assert "<svg" in page.read_text()
+
+
+def test_golden_check_with_gradients_in_a_process_of_its_own(capsys):
+    assert main(["golden", "check", KERNEL, "--backward", "tests.golden.misbehaving:gradients", "--isolate"]) == 0
+    assert capsys.readouterr().out.startswith("plain: conforms.")
+
+
+def test_golden_check_says_no(tmp_path, capsys):
+    assert "misbehaving has no 'nope'" in refused(capsys, "golden", "check", "tests.golden.misbehaving:nope")
+    assert "names no function" in refused(capsys, "golden", "check", "tests.golden.misbehaving")
+    assert "no dialect is called 'flsh'" in refused(capsys, "golden", "check", KERNEL, "--dialect", "flsh")
+    assert "level='core': needs one of" in refused(capsys, "golden", "check", KERNEL, "--level", "core")
+    assert "needs to end in .html" in refused(capsys, "golden", "check", KERNEL, "--html", str(tmp_path / "a.txt"))
+    assert "Say Dialect" in refused(capsys, "golden", "check", "tests.golden.test_adapters:one_key_more")

@@ -1,198 +1,24 @@
-"""What is asked of a kernel: calls whose answers tell mistakes apart.
+"""What is asked of a kernel: calls whose answers tell mistakes apart, in families."""
 
-A call is a handful of small numbers; its arrays follow from them. So a failing call prints as a line that can be pasted, and is made
-smaller by making its numbers smaller. Ordinary inputs hide most mistakes: what makes these different stands in `VALUES` and `MEMORY`.
-"""
+from dataclasses import replace
 
-from dataclasses import dataclass, fields, replace
-
-import numpy as np
-
-from sparsevis.golden.model import SMALLEST
-from sparsevis.pattern import Pattern, resolve_offset
-from sparsevis.patterns import Causal, Chunked, Dense, Documents, Global, PrefixLM, RandomKeys, SlidingWindow, Strided
+from sparsevis.golden.call import MEMORY, VALUES, Call, Problem
+from sparsevis.patterns import (
+    BlockWindow,
+    Causal,
+    Chunked,
+    Documents,
+    Global,
+    PrefixLM,
+    RandomBlocks,
+    RandomKeys,
+    Sink,
+    SlidingWindow,
+    Strided,
+)  # fmt: skip
+from sparsevis.per_head import PerHead
 
 __all__ = ["LEVELS", "MEMORY", "VALUES", "Call", "Problem", "calls"]
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of attention. Query head h reads key/value head h // group; windows count keys beside the query, None is unbounded.
-
-    Parameters
-    ----------
-    nq, nk, d, dv, batch, kv_heads, group : int
-        Sizes; there are kv_heads * group query heads.
-    left, right : int, optional
-        A window; right=0 is causal.
-    global_keys : int
-        The first so many keys are allowed beside the window (not to the future of a causal call).
-    pattern : Pattern, optional
-        Another rule in the place of the window.
-    offset : int, "top-left" or "bottom-right"
-        Where query 0 stands.
-    scale, softcap : float, optional
-        See `sparsevis.attention`.
-    sinks, bias : bool
-        Whether the call has them.
-    values, memory : str
-        Names in `VALUES` and `MEMORY`: what the arrays hold and how they lie.
-    seed : int
-        Of the numbers.
-
-    Examples
-    --------
-    >>> Call(nq=2, nk=3, right=0)
-    Call(nq=2, nk=3, right=0)
-    >>> Call(nq=2, nk=3, right=0).mask.astype(int)
-    array([[1, 1, 0],
-           [1, 1, 1]])
-    """
-
-    nq: int = 1
-    nk: int = 1
-    d: int = 8
-    dv: int = 8
-    batch: int = 1
-    kv_heads: int = 1
-    group: int = 1
-    left: int | None = None
-    right: int | None = None
-    global_keys: int = 0
-    pattern: Pattern | None = None
-    offset: int | str = "bottom-right"
-    scale: float | None = None
-    softcap: float | None = None
-    sinks: bool = False
-    bias: bool = False
-    values: str = "normal"
-    memory: str = "plain"
-    seed: int = 0
-
-    @property
-    def at(self):
-        """Position of query 0."""
-        return resolve_offset(self.nq, self.nk, self.offset)
-
-    @property
-    def allowed(self):
-        """The pattern."""
-        if self.pattern is not None:
-            return self.pattern
-        if self.left is None and self.right in (0, None):
-            return Causal() if self.right == 0 else Dense()
-        window = SlidingWindow(self.left, self.right)
-        if not self.global_keys:
-            return window
-        both = window | Global(tuple(range(min(self.global_keys, self.nk))), rows=False)
-        return Causal() & both if self.right == 0 else both
-
-    @property
-    def mask(self):
-        """The pairs, as a boolean array (nq, nk)."""
-        return self.allowed.mask(self.nq, self.nk, self.at)
-
-    def __repr__(self):
-        shown = [f.name for f in fields(self) if getattr(self, f.name) != f.default or f.name in ("nq", "nk")]
-        return f"Call({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
-
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """The arrays of a call, (batch, heads, n, d); `do` and `dlse` are cotangents at full scale."""
-
-    q: np.ndarray
-    k: np.ndarray
-    v: np.ndarray
-    do: np.ndarray
-    dlse: np.ndarray
-    mask: np.ndarray
-    scale: float | None
-    softcap: float | None
-    sinks: np.ndarray | None
-    bias: np.ndarray | None
-
-    @classmethod
-    def of(cls, call, dtype):
-        """Make the arrays of a call."""
-        rng, c = np.random.default_rng(call.seed), call
-        heads, dtype, mask = c.kv_heads * c.group, np.dtype(dtype), call.mask
-        q, do = (rng.standard_normal((c.batch, heads, c.nq, d)) for d in (c.d, c.dv))
-        k, v = (rng.standard_normal((c.batch, c.kv_heads, c.nk, d)) for d in (c.d, c.dv))
-        q, k, v = VALUES[c.values](q, k, v, mask, dtype)
-        dlse, bias = rng.standard_normal((c.batch, heads, c.nq)), rng.standard_normal((heads, c.nq, c.nk))
-        sinks = np.resize([-1.0, 0.5, 3.0, -8.0, 8.0], heads)
-        q, k, v, do, bias, sinks = (x.astype(dtype) for x in (q, k, v, do, bias, sinks))
-        dlse = dlse.astype(np.float64 if dtype == np.float64 else np.float32)
-        return cls(q, k, v, do, dlse, mask, c.scale, c.softcap, sinks if c.sinks else None, bias if c.bias else None)
-
-    @property
-    def finite(self):
-        """Whether no input is NaN or infinite."""
-        return all(np.isfinite(x.astype(float)).all() for x in (self.q, self.k, self.v))
-
-    def options(self):
-        """The keywords of the reference."""
-        return {"mask": self.mask, "scale": self.scale, "softcap": self.softcap, "sinks": self.sinks, "bias": self.bias}
-
-
-def _rows(x):
-    return np.arange(x.shape[-2])[:, None] + np.zeros_like(x)
-
-
-def _coded(v):
-    """The value of a key says which key and which head it is."""
-    return 0.25 * (1 + _rows(v)) * (1 + np.arange(v.shape[1])[:, None, None])
-
-
-def _one_hot(x):
-    return 24.0 * (np.arange(x.shape[-2])[:, None] % x.shape[-1] == np.arange(x.shape[-1])) + 0 * x
-
-
-def _put(x, where, value):
-    """`value` in the rows `where`, a boolean vector."""
-    return np.where(where[:, None], value, x)
-
-
-VALUES = {
-    "normal": lambda q, k, v, mask, dtype: (q, k, v),
-    "coded": lambda q, k, v, mask, dtype: (q, k, _coded(v)),
-    "zero queries": lambda q, k, v, mask, dtype: (0 * q, k, _coded(v)),
-    "equal keys": lambda q, k, v, mask, dtype: (q, k[..., :1, :] + 0 * k, v),
-    "one-hot": lambda q, k, v, mask, dtype: (_one_hot(q), _one_hot(k), v),
-    "large logits": lambda q, k, v, mask, dtype: (20 * q, 20 * k, v),
-    "far below zero": lambda q, k, v, mask, dtype: (8 * abs(q), -8 * abs(k), v),
-    "below -1e4": lambda q, k, v, mask, dtype: (64 + 0 * q, -64 + 0 * k, v),
-    "rising": lambda q, k, v, mask, dtype: (4 + 0 * q, 0.25 * _rows(k), v),
-    "falling": lambda q, k, v, mask, dtype: (4 + 0 * q, -0.25 * _rows(k), v),
-    "cancelling": lambda q, k, v, mask, dtype: (0.05 * q, 0.05 * k, 1000 * (-1.0) ** _rows(v) + v),
-    "one sign": lambda q, k, v, mask, dtype: (0.3 * q, 0.3 * k, 1 + abs(v)),
-    "subnormal": lambda q, k, v, mask, dtype: (q, k, v * SMALLEST.get(dtype.name, 2.0**-126) / 16),
-    "small integers": lambda q, k, v, mask, dtype: (np.trunc(q), np.trunc(k), np.trunc(v)),
-    "1000 where forbidden": lambda q, k, v, mask, dtype: (q, k, _put(v, ~mask.any(0), 1000.0)),
-    "nan where forbidden": lambda q, k, v, mask, dtype: (q, _put(k, ~mask.any(0), np.nan), _put(v, ~mask.any(0), np.nan)),
-    "nan in a key": lambda q, k, v, mask, dtype: (q, _put(k, np.arange(k.shape[-2]) == k.shape[-2] // 2, np.nan), v),
-    "nan in a value": lambda q, k, v, mask, dtype: (q, k, _put(v, np.arange(v.shape[-2]) == v.shape[-2] // 2, np.nan)),
-    "nan in a query": lambda q, k, v, mask, dtype: (_put(q, np.arange(q.shape[-2]) == q.shape[-2] // 2, np.nan), k, v),
-}
-
-
-def _strided(x):
-    return np.repeat(x, 2, axis=-1)[..., ::2]
-
-
-def _read_only(x):
-    x.setflags(write=False)
-    return x
-
-
-MEMORY = {
-    "plain": lambda x: x,
-    "strided": _strided,
-    "reversed": lambda x: np.ascontiguousarray(x[..., ::-1, :])[..., ::-1, :],
-    "Fortran order": np.asfortranarray,
-    "read-only": _read_only,
-}
 
 SIZES = {
     "quick": ((1, 1), (33, 33), (2, 5), (17, 40), (9, 4)),
@@ -238,12 +64,18 @@ def calls(level="quick", seed=0):
     }  # fmt: skip
     found["values"] = [replace(one, values=v, **w) for v in VALUES for w in (near, {"nq": 8, "left": 3, "right": 0}, {"right": 0})]
     found["values"] += [replace(one, nq=5, nk=12, right=0, values=v) for v in VALUES if v.startswith("nan")]  # within one tile
-    found["memory"] = [replace(one, memory=m, dv=5, **near) for m in MEMORY]
+    found["memory"] = [replace(one, memory=m, dv=5, values="equal keys" if m == "broadcast" else "normal", **near) for m in MEMORY]
+    found |= _other_ways(one, heads)
     if size == "full":
         found["zero sizes"] = [replace(one, nq=a, nk=b, right=0) for a, b in ((0, 5), (5, 0), (0, 0))]
         found["long"] = [replace(one, nq=3, nk=600, values=v) for v in ("normal", "one sign", "rising")]
         found["long"] += [replace(one, nq=129, nk=129, left=70, right=0)]
         more = replace(heads, nq=5, nk=33, values="normal")
+        found["documents"] += [replace(one, nq=256, nk=3, lengths=(76, 34, 146), key_lengths=(1, 1, 1), right=0, d=16),
+                               replace(heads, nq=97, nk=97, lengths=(1, 64, 0, 32), left=15, right=0, values="normal")]
+        found["block lists"] += [replace(one, nq=97, nk=130, pattern=p) for p in _tiles()]
+        found["decode"] += [replace(heads, nq=nq, nk=33, left=20, right=0, seen=seen, values="normal")
+                            for nq in (1, 3) for seen in (3, 33, 34, 400)]
         found["heads"] += [replace(more, kv_heads=kv, group=g) for kv in (1, 2, 3) for g in (1, 2, 3, 7)]
     if level == "adversarial":
         found["values"] += [replace(c, seed=seed + 1, kv_heads=2, group=2, d=16, dv=24, nk=97) for c in found["values"]]
@@ -251,6 +83,36 @@ def calls(level="quick", seed=0):
         found["memory"] += [replace(heads, memory=m, values=v, batch=2) for m in MEMORY for v in strange]
         found["zero sizes"] += [replace(heads, nq=a, nk=b) for a, b in ((0, 1), (1, 0), (3, 1))]
     return found
+
+
+def _other_ways(one, heads):
+    """The same mathematics where keys lie, or are named, in another way: it has to come out the same."""
+    packed = replace(one, nq=26, nk=26, lengths=(9, 1, 16), right=0)
+    uneven = replace(one, nq=24, nk=27, lengths=(3, 12, 0, 2, 7), key_lengths=(5, 1, 4, 0, 17))
+    padded, ring = replace(one, nq=9, nk=19, batch=3, valid=(19, 0, 7), offset=0), replace(one, nq=1, nk=24, right=0, values="coded")
+    four = replace(heads, nq=19, nk=19, values="normal")
+    turns = PerHead(SlidingWindow(2), Causal(), Causal() & Strided(4), Causal() & Chunked(7))
+    return {
+        "documents": [packed, replace(packed, left=2, values="coded"), replace(packed, right=None), replace(packed, kv_heads=2, group=2),
+                      uneven, replace(uneven, right=0), replace(uneven, left=1, right=0, values="nan where forbidden"),
+                      replace(packed, nq=14, nk=14, lengths=(0, 14), values="rising")],
+        "padding": [padded, replace(padded, values="nan where forbidden"), replace(padded, values="inf where forbidden"),
+                    replace(padded, nq=19, right=0, values="1000 where forbidden"), replace(padded, kv_heads=2, group=2, values="coded")],
+        "block lists": [replace(one, nq=40, nk=70, pattern=p, values=v) for p in _tiles() for v in ("coded", "nan where forbidden")],
+        "per head": [replace(four, pattern=turns), replace(four, pattern=turns, values="nan where forbidden"),
+                     replace(four, pattern=PerHead(Causal(), SlidingWindow(1), Causal(), SlidingWindow(0)), values="coded")],
+        "decode": [*(replace(ring, left=left, seen=x) for left, x in ((23, 10), (23, 24), (23, 25), (23, 1000), (9, 61), (None, 40))),
+                   replace(ring, nq=3, left=12, seen=50), replace(ring, nq=3, left=5, seen=9, values="nan where forbidden"),
+                   replace(ring, left=12, seen=47, kv_heads=2, group=3, values="normal")],
+    }  # fmt: skip
+
+
+def _tiles():
+    """Patterns of whole tiles of 16, rows and columns of tiles without any, tiles in part; the offset is where the queries end."""
+    return [
+        BlockWindow(16, 1, 0), BlockWindow(16, 0, 0) - Sink(48), RandomBlocks(16, 2, seed=1), BlockWindow(16, 2, 0) & Causal(),
+        BlockWindow(16, 0, 0) | Global((5,), rows=False), Sink(16) | SlidingWindow(0),
+    ]  # fmt: skip
 
 
 def _patterns(n):

@@ -4,27 +4,30 @@ For each call: make the arrays, say it in the dialect (or count it as not suppor
 they were and the results new, and compare with the reference within the error budget. Then name the mistake and make the case small.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from sparsevis.golden import cases
+from sparsevis.golden.ask import Asker
 from sparsevis.golden.budget import Expected, expect
+from sparsevis.golden.call import Call, Problem
 from sparsevis.golden.compare import Deviation, compare, ratios
 from sparsevis.golden.diagnose import diagnose
-from sparsevis.golden.dialect import Dialect, NotSaid
-from sparsevis.golden.model import Model
+from sparsevis.golden.dialect import Dialect
+from sparsevis.golden.model import Model, dtype_of
+from sparsevis.golden.named import named
 from sparsevis.golden.report import Report
 from sparsevis.golden.shrink import smallest
 
-__all__ = ["Judge", "Outcome", "check"]
+__all__ = ["Judge", "Outcome", "check", "judge_of"]
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """What came of one call: `status` is "pass", "fail" or "unsupported"; `reason` says why in a sentence."""
 
-    call: cases.Call
+    call: Call
     family: str
     status: str
     reason: str = ""
@@ -39,7 +42,7 @@ class Outcome:
 
     @property
     def beyond(self):
-        """(by query, by key): the largest error over its budget, (heads, nq) and (key/value heads, nk)."""
+        """(by query, by key): the largest error over its budget, (heads, nq) and (key/value heads, nk), of the worst batch entry."""
         c = self.call
         rows, columns = np.zeros((c.batch, c.kv_heads * c.group, c.nq)), np.zeros((c.batch, c.kv_heads, c.nk))
         for name, x in self.over.items():
@@ -48,29 +51,47 @@ class Outcome:
                 columns = np.maximum(columns, by_position)
             else:
                 rows = np.maximum(rows, by_position)
-        return rows.max(0, initial=0.0), columns.max(0, initial=0.0)
+        entry = np.argmax(np.maximum(rows.max((1, 2), initial=0.0), columns.max((1, 2), initial=0.0)))
+        return rows[entry], columns[entry]
+
+    @property
+    def pairs(self):
+        """The mask (nq, nk) of the batch entry and head that are furthest beyond their budget."""
+        mask, c = self.call.mask, self.call
+        if mask.ndim == 2:
+            return mask
+        worst = np.zeros((c.batch, c.kv_heads * c.group))
+        for name, x in self.over.items():
+            by_head = x.reshape(*x.shape[:2], -1).max(-1, initial=0.0)
+            worst = np.maximum(worst, np.repeat(by_head, c.group, 1) if name in ("dk", "dv") else by_head)
+        return np.broadcast_to(mask, (*worst.shape, c.nq, c.nk))[np.unravel_index(np.argmax(worst), worst.shape)]
 
 
 def check(
-    fn, *, backward=None, dialect=None, model=None, dtype="float32", level="quick", seed=0, calls=None, deterministic=True, shrink=True,
+    fn, *, backward=None, dialect=None, arrays=None, model=None, dtype="float32", level="quick", seed=0, calls=None, deterministic=True,
+    shrink=True, isolate=False, timeout=60.0, memory=None,
 ):  # fmt: skip
     """Check an implementation of attention against the reference.
 
     Parameters
     ----------
     fn : callable
-        fn(q, k, v, ...) on NumPy arrays; returns o or (o, lse). The names of its further parameters say what it can be asked for; see
-        `Dialect`. A function that raises NotImplementedError does not support the call.
+        fn(q, k, v, ...); returns o or (o, lse). The names of its further parameters say what it can be asked for; see `Dialect`. A
+        function that raises NotImplementedError does not support the call.
     backward : callable, optional
         backward(do, q, k, v, ...), with the same keywords; returns (dq, dk, dv). Gets o, lse and dlse if it has parameters of these names.
-    dialect : Dialect, optional
-        Its conventions, where they are not those of sparsevis.
+        `golden.autograd(fn)` makes one through PyTorch or JAX.
+    dialect : Dialect or str, optional
+        Its conventions, where they are not those of sparsevis; or the name of known ones: "flash", "flash-3", "flash-varlen",
+        "flashinfer", "sdpa", "jax". Found on functions that `golden.adapter` marked.
+    arrays : str, optional
+        "numpy", "torch", "torch:cuda", "jax" or "cupy": whose arrays the function takes; the dialect's where it is left out.
     model : Model, optional
         What it rounds; what is usual for `dtype` where it is left out.
     dtype : str
         Of the inputs: float32, float64, float16, or bfloat16 with ml_dtypes.
     level : {"quick", "full", "adversarial"}
-        About 150, 250 or 300 calls.
+        About 200, 300 or 400 calls.
     seed : int
         Of all numbers.
     calls : list of Call, optional
@@ -79,6 +100,13 @@ def check(
         False if two equal calls may differ in rounding.
     shrink : bool
         Whether to look for the smallest call that fails.
+    isolate : bool
+        Whether the kernel runs in a process of its own, so that a crash or a hang is a failing call and no more. The functions have to be
+        importable from there. A kernel that means harm is not held by it.
+    timeout : float
+        Seconds that a call may take there.
+    memory : int, optional
+        Bytes that the process may take.
 
     Returns
     -------
@@ -92,14 +120,37 @@ def check(
     >>> report.ok, report.exit_code
     (True, 0)
     """
-    judge = Judge(fn, backward, dialect or Dialect(), model or Model.of(dtype), np.dtype(dtype), deterministic)
     asked = cases.calls(level, seed) if calls is None else {"calls": list(calls)}
-    outcomes = [judge(call, family) for family, some in asked.items() for call in some]
-    failing = [o for o in outcomes if o.status == "fail"]
-    found = diagnose(failing, judge) if failing else ()
-    small = smallest(failing, judge) if failing and shrink else None
+    judge = judge_of(
+        fn, backward=backward, dialect=dialect, arrays=arrays, model=model, dtype=dtype, deterministic=deterministic, isolate=isolate,
+        timeout=timeout, memory=memory,
+    )  # fmt: skip
+    try:
+        outcomes = [judge(call, family) for family, some in asked.items() for call in some]
+        failing = [o for o in outcomes if o.status == "fail"]
+        found = diagnose(failing, judge) if failing else ()
+        small = smallest(failing, judge) if failing and shrink else None
+    finally:
+        judge.ask.close()
     name = getattr(fn, "__name__", type(fn).__name__)
     return Report(name, level if calls is None else "calls", judge.dtype.name, judge.model, tuple(outcomes), tuple(found), small)
+
+
+def judge_of(
+    fn, *, backward=None, dialect=None, arrays=None, model=None, dtype="float32", deterministic=True, isolate=False, timeout=60.0,
+    memory=None,
+):  # fmt: skip
+    """Return the Judge of a kernel; parameters as for `check`. Close its `ask` in the end."""
+    dialect = dialect or getattr(fn, "dialect", None) or Dialect()
+    dialect = named(dialect) if isinstance(dialect, str) else dialect
+    dialect = dialect if arrays is None else replace(dialect, arrays=arrays)
+    dtype = dtype_of(dtype)
+    judge = Judge(fn, backward, dialect, model or Model.of(dtype), dtype, deterministic)
+    if isolate:
+        from sparsevis.golden.isolate import Isolated
+
+        judge.ask = Isolated(judge.ask, timeout, memory)
+    return judge
 
 
 class Judge:
@@ -108,33 +159,30 @@ class Judge:
     def __init__(self, fn, backward, dialect, model, dtype, deterministic=True):
         if not callable(fn):
             raise TypeError(f"golden.check needs a function fn(q, k, v, ...), not a {type(fn).__name__}")
-        self.fn, self.backward, self.dialect = fn, backward, dialect
-        self.model, self.dtype, self.deterministic = model, dtype, deterministic
-        self.parameters = dialect.parameters(fn)
-        self.back_parameters = {} if backward is None else dialect.parameters(backward)
+        self.backward, self.dialect, self.model, self.dtype = backward, dialect, model, dtype
+        self.ask = Asker(fn, backward, dialect, dtype, deterministic)
+        self.back_parameters = self.ask.back_parameters
 
     def __call__(self, call, family=""):
         """Return the Outcome of a call."""
-        problem = cases.Problem.of(call, self.dtype)
-        try:
-            said = self.dialect.keywords(call, problem, self.parameters)
-            self.dialect.keywords(call, problem, self.back_parameters) if self.backward else None
-        except NotSaid as missing:
-            return Outcome(call, family, "unsupported", str(missing))
-        try:
-            got, broken = self._run(call, problem, said)
-        except NotImplementedError as refused:
-            return Outcome(call, family, "unsupported", str(refused) or "the function refuses")
-        except Exception as error:  # whatever a kernel may do is an outcome
-            return Outcome(call, family, "fail", f"raised {type(error).__name__}: {str(error)[:200]}")
+        problem = self.problem(call)
+        answer = self.ask(call, problem)
+        if answer.status != "got":
+            return Outcome(call, family, answer.status, answer.reason, (), answer.got)
         want = self.expected(problem)
+        got = answer.got
+        if self.dialect.empty is None:  # whatever stands in a row without keys is right
+            empty = np.broadcast_to(~problem.mask.any(-1), want.values["lse"].shape)
+            got = got | {x: np.where(empty[..., None] if x == "o" else empty, want.values[x], got[x]) for x in ("o", "lse") if x in got}
         deviations = tuple(compare(got, want))
-        if broken:
-            return Outcome(call, family, "fail", broken, (), got)
         if deviations and deviations[0].ratio > 1:
             over = {name: ratios(x, want.values[name], want.errors[name]) for name, x in got.items()}
             return Outcome(call, family, "fail", str(deviations[0]), deviations, got, over)
         return Outcome(call, family, "pass", "", deviations)
+
+    def problem(self, call):
+        """The arrays of a call."""
+        return Problem.of(call, self.dtype)
 
     def expected(self, problem, model=None):
         """What is right, with what this kernel's dialect says of queries without keys."""
@@ -144,47 +192,10 @@ class Judge:
         empty = np.broadcast_to(~problem.mask.any(-1), lse.shape)
         unit = np.log(2) if self.dialect.lse == "base 2" else 1.0
         values = want.values | {
-            "o": np.where(empty[..., None], self.dialect.empty, o),
+            "o": np.where(empty[..., None], 0.0 if self.dialect.empty is None else self.dialect.empty, o),
             "lse": np.where(np.isneginf(lse) & empty, self.dialect.empty_lse * unit, lse),
         }
         return Expected(values, want.errors, want.top)
 
     def _dlse(self, problem):
         return problem.dlse if "dlse" in self.back_parameters else None
-
-    def _run(self, call, problem, said):
-        """(results in our axes, what is wrong with the manner in which they came): the call is made twice, on fresh inputs."""
-        raw, inputs = self._once(call, problem, said)
-        kept = {name: np.array(x) for name, x in raw.items()}
-        got = {name: self.dialect.take(x, self._shape(problem, name), name) for name, x in kept.items()}
-        broken = next((f"wrote into its input {name}" for name, (x, before) in inputs.items() if x.tobytes() != before), "")
-        shared = [(a, b) for a, x in raw.items() for b, (y, _) in inputs.items() if np.shares_memory(np.asarray(x), y)]
-        again, _ = self._once(call, problem, said)
-        if any(np.shares_memory(np.asarray(raw[name]), np.asarray(again[name])) for name in raw):
-            broken = broken or "two calls returned the same memory: the second overwrites the result of the first"
-        elif self.deterministic and any(np.asarray(again[name]).tobytes() != x.tobytes() for name, x in kept.items()):
-            broken = broken or "the same call twice gave two results"
-        if shared:
-            broken = broken or f"the result {shared[0][0]} shares memory with the input {shared[0][1]}"
-        return got, broken
-
-    def _once(self, call, problem, said):
-        """Raw results, and each array that was given with its bytes before the call."""
-        given = {x: cases.MEMORY[call.memory](self.dialect.give(getattr(problem, x))) for x in "qkv"}
-        inputs = {name: (x, x.tobytes()) for name, x in (given | said).items() if isinstance(x, np.ndarray)}
-        with np.errstate(all="ignore"):
-            out = self.fn(*given.values(), **said)
-            raw = dict(zip(("o", "lse"), out if isinstance(out, tuple | list) else (out,), strict=False))
-            if self.backward is not None and problem.finite:
-                do = cases.MEMORY[call.memory](self.dialect.give(problem.do))
-                known = self.back_parameters
-                extra = {name: raw[name] for name in ("o", "lse") if name in known}
-                extra |= {"dlse": problem.dlse if "b" in self.dialect.axes else problem.dlse[0]} if "dlse" in known else {}
-                inputs["do"] = do, do.tobytes()
-                again = self.dialect.keywords(call, problem, known)
-                raw |= zip(("dq", "dk", "dv"), self.backward(do, *given.values(), **extra, **again), strict=True)
-        return raw, inputs
-
-    def _shape(self, problem, name):
-        like = {"dq": problem.q, "dk": problem.k, "dv": problem.v, "o": problem.do}
-        return like[name].shape if name in like else problem.q.shape[:-1]

@@ -13,7 +13,7 @@ __all__ = ["conventions"]
 
 def conventions(call, problem):
     """Yield (words, problem) for each other reading of the call that changes it."""
-    for mistake in (_windows, _positions, _scales, _features, _softcaps, _heads):
+    for mistake in (_windows, _tiles, _places, _positions, _scales, _features, _softcaps, _heads):
         yield from mistake(call, problem)
 
 
@@ -21,8 +21,9 @@ def _windows(call, p):
     """Which keys are near."""
     if call.pattern is not None:
         yield "mask inverted (True forbids)", replace(p, mask=~p.mask)
-        if p.mask.shape[0] == p.mask.shape[1] and (p.mask != p.mask.T).any():
-            yield "mask transposed (keys by queries)", replace(p, mask=p.mask.T)
+        turned = np.swapaxes(p.mask, -1, -2)
+        if call.nq == call.nk and (p.mask != turned).any():
+            yield "mask transposed (keys by queries)", replace(p, mask=turned)
         return
     causal = call.right == 0
     changes = []
@@ -46,7 +47,7 @@ def _windows(call, p):
         if (mask != p.mask).any():
             yield words, replace(p, mask=mask)
     at, keys = np.arange(call.nq)[:, None] + call.at, np.arange(call.nk)
-    if causal:
+    if causal and call.lengths is call.seen is None:
         yield "causal without the query itself", replace(p, mask=p.mask & (keys < at))
     if call.global_keys and (call.left, call.right) != (None, None):
         window = replace(call, global_keys=0).mask
@@ -54,14 +55,83 @@ def _windows(call, p):
         yield "keys that are both global and near counted twice", replace(p, bias=twice + _bias(p))
 
 
+def _tiles(call, p, size=16):
+    """A tile of which a part is allowed."""
+    if p.mask.all() or not p.mask.size:
+        return
+    *heads, nq, nk = p.mask.shape
+    rows, columns = -(-nq // size) * size, -(-nk // size) * size
+    inside = np.zeros((rows, columns), bool)
+    inside[:nq, :nk] = True
+
+    def each(mask, outside, judge):
+        whole = np.full((*heads, rows, columns), outside)
+        whole[..., :nq, :nk] = mask
+        found = judge(whole.reshape(*heads, rows // size, size, columns // size, size), (-3, -1))
+        return np.repeat(np.repeat(found, size, -2), size, -1)[..., :nq, :nk]
+
+    for words, mask in (
+        (f"tiles of {size} that are allowed in part taken as whole", each(p.mask, False, np.any)),
+        (f"tiles of {size} that are allowed in part left out", each(p.mask, True, np.all)),
+        (f"tiles of {size} that are allowed in part left out", each(p.mask, False, np.all)),  # those that hang over, too
+    ):
+        if (mask != p.mask).any():
+            yield words, replace(p, mask=mask)
+
+
+def _places(call, p):
+    """Packed documents, padding, rings, and patterns a head."""
+    found = {"the last key left out": p.mask & (np.arange(call.nk) < call.nk - 1)}
+    if call.lengths is not None:
+        plain = replace(call, lengths=None, key_lengths=None)
+        found["documents ignored: packed as one sequence"] = replace(plain, offset=call.offset).mask
+        found["queries at the start of the keys (top-left) of each document"] = replace(call, offset="top-left").mask
+        found["queries at the end of the keys (bottom-right) of each document"] = replace(call, offset="bottom-right").mask
+        queries, keys = call.documents
+        found["a document sees the one before it"] = p.mask | (_document(queries)[:, None] == _document(keys) + 1)
+        found["windows ignored in documents"] = replace(call, left=None, right=None, pattern=None).mask
+    if call.valid is not None:
+        found["padded keys attended"] = np.broadcast_to(replace(call, valid=None).mask, p.mask.shape)
+        found["one padded key attended"] = replace(call, valid=tuple(min(x + 1, call.nk) for x in call.valid)).mask
+        found["the last key left out"] = replace(call, valid=tuple(max(x - 1, 0) for x in call.valid)).mask
+        found["the valid keys of the first entry taken for the whole batch"] = replace(call, valid=call.valid[:1] * call.batch).mask
+    if call.seen is not None:
+        slots = np.arange(call.nk)
+        found["slots of the ring taken for positions"] = _ring(call, np.where(slots < call.seen, slots, -1))
+        found["slots of the ring taken in order, the oldest first"] = _ring(call, slots + max(0, call.seen - call.nk))
+        found["free slots attended"] = p.mask | (call.positions < 0)
+        found["positions in the ring ignored: all slots attended"] = np.broadcast_to(call.positions >= 0, p.mask.shape)
+    if p.mask.ndim == 3:
+        heads = np.arange(len(p.mask))
+        found["the pattern of head 0 taken for all heads"] = p.mask[0 * heads]
+        found["heads take patterns by their key/value head (h // group)"] = p.mask[heads // call.group]
+        found["patterns of heads in the reverse order"] = p.mask[::-1]
+        found["any head's pattern taken for all heads"] = np.broadcast_to(p.mask.any(0), p.mask.shape)
+    for words, mask in found.items():
+        if (mask != p.mask).any():
+            yield words, replace(p, mask=mask)
+
+
+def _document(lengths):
+    return np.repeat(np.arange(len(lengths)), lengths)
+
+
+def _ring(call, positions, at=None):
+    """The mask if the slots held the keys of these positions, and query 0 stood at `at`."""
+    n = max(call.seen, int(positions.max(initial=0)) + 1)
+    return call.rule.mask(call.nq, n, call.at if at is None else max(at, 0))[..., positions] & (positions >= 0)
+
+
 def _positions(call, p):
     """Where the queries stand among the keys."""
+    if call.lengths is not None:
+        return
     shifts = {
         "queries at the start of the keys (top-left)": 0, "queries at the end of the keys (bottom-right)": call.nk - call.nq,
         "queries one position late": call.at + 1, "queries one position early": call.at - 1,
     }  # fmt: skip
     for words, offset in shifts.items():
-        mask = replace(call, offset=offset).mask
+        mask = _ring(call, call.positions, offset) if call.seen is not None else replace(call, offset=offset).mask
         if (mask != p.mask).any():
             yield words, replace(p, mask=mask)
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from sparsevis.golden.cases import Problem
 from sparsevis.golden.compare import ratios
 from sparsevis.golden.conventions import conventions
 
@@ -21,7 +20,7 @@ LN2 = np.log(2.0)
 
 def diagnose(failing, judge, most=16):
     """Return ((words, number of failing calls they explain), ...), the first explaining most; of `most` failing calls at most."""
-    odd = Counter(o.reason.partition(":")[0] for o in failing if not o.deviations)
+    odd = Counter(o.reason.partition(":")[0] for o in failing if not o.deviations and not o.reason.startswith("not asked"))
     judged = [o for o in failing if o.deviations]
     telling = [o for o in judged if o.call.nq * o.call.nk > 20] or judged  # a call of few keys fits too many stories
     by_family = {}
@@ -40,26 +39,33 @@ def diagnose(failing, judge, most=16):
 
 def explanations(outcome, judge):
     """Return the words of every explanation of one failing Outcome, best first."""
-    problem = Problem.of(outcome.call, judge.dtype)
+    problem = judge.problem(outcome.call)
     want = judge.expected(problem)
     wrong = {name: ratios(x, want.values[name], want.errors[name]) > 1 for name, x in outcome.got.items()}
     if not any(wrong[name].any() for name in FORWARD if name in wrong):
         return _gradients(outcome.got, want, problem, judge)
-    found = []
+    found, empty = [], ~problem.mask.any(-1)
     for words, other in [("", problem), *conventions(outcome.call, problem)]:
-        found += _readings(words, other, outcome, judge)
+        found += _readings(words, other, outcome, judge, empty)
     found = found if problem.finite else _nan(outcome.got, want, problem) + found  # NaN everywhere fits too many stories
+    found = list(dict.fromkeys(found))
     return found or _nan(outcome.got, want, problem) or _arithmetic(outcome, problem, judge) or _places(outcome.got, want, wrong, problem)
 
 
-def _readings(words, problem, outcome, judge):
-    """The words, and how the lse and the rows without keys are read besides, if the results are then right."""
+def _readings(words, problem, outcome, judge, empty):
+    """The words, and how the lse and the `empty` rows are read besides, if the results are then right.
+
+    Rows that have no key in this reading alone have to hold what rows without keys hold, or anything would be explained.
+    """
     with np.errstate(all="ignore"):
         want = judge.expected(problem)
         got, rows = outcome.got, np.broadcast_to(problem.mask.any(-1), want.values["lse"].shape)
-        if (ratios(got["o"], want.values["o"], want.errors["o"])[rows] > 1).any():
+        excused = ~rows & np.broadcast_to(empty, rows.shape)
+        parts = [x for x in FORWARD if x in got]
+        off = {x: ratios(got[x], want.values[x], want.errors[x]) > 1 for x in parts}
+        if off["o"][~excused].any() or any(off[x][~excused & ~rows].any() for x in parts):
             return []
-        notes = [] if rows.all() else [_empty_rows(got, want, problem, rows)]
+        notes = [_empty_rows(got, want, problem, ~excused)] if excused.any() else []
         if "lse" in got:
             right, error, top = (x[rows] for x in (want.values["lse"], 1.1 * want.errors["lse"], want.top))
             lse = {
@@ -95,14 +101,13 @@ def _empty_rows(got, want, problem, rows):
 
 def _nan(got, want, problem):
     """NaN at the wrong places."""
-    found, right = (np.isnan(x["o"]) for x in (got, want.values))
-    if (found & ~right).any() and not problem.finite:
+    pairs = [(np.isnan(got[x]), np.isnan(want.values[x])) for x in FORWARD if x in got]
+    more, fewer = (any((a & ~b).any() for a, b in some) for some in (pairs, [(b, a) for a, b in pairs]))
+    if more and not problem.finite:
         return ["NaN of a forbidden key or value leaks (0 * nan is nan: select, do not multiply)"]
-    if (right & ~found).any():
+    if fewer:
         return ["NaN in a live input is swallowed"]
-    if (found & ~right).any():
-        return ["NaN out of finite inputs"]
-    return []
+    return ["NaN out of finite inputs"] if more else []
 
 
 def _arithmetic(outcome, problem, judge):
@@ -142,9 +147,10 @@ def _places(got, want, wrong, problem):
 
 
 def _named_rows(bad, mask):
+    empty, mask = ~mask.any(-1), mask.any(tuple(range(mask.ndim - 2)))
     (nq, nk), row = mask.shape, np.arange(mask.shape[0])
     whole = np.ones(bad.shape, bool)
-    sets = {"all rows": whole, "rows without keys": whole & ~mask.any(-1)}
+    sets = {"all rows": whole, "rows without keys": whole & empty}
     some = np.flatnonzero(bad.any((0, 2)))
     if some.size < bad.shape[1]:
         sets[f"heads {', '.join(map(str, some))}"] = whole & np.isin(np.arange(bad.shape[1]), some)[:, None]

@@ -4,23 +4,18 @@ Nothing is guessed. What a function can be asked for is read from the names of i
 counts, where the queries stand, the base of the lse) is declared, and a call that cannot be said is counted as not supported.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import Parameter, signature
 
 import numpy as np
 
-from sparsevis.layout import Layout
+from sparsevis.golden.arrays import Library, NotSaid
+from sparsevis.golden.saying import KNOWN, PACKED, said_of
 
 __all__ = ["Dialect", "NotSaid"]
 
-AXES = {"nd": "nd", "hnd": "hnd", "nhd": "nhd", "bhnd": "bhnd", "bnhd": "bnhd"}
-PAIRS = ("causal", "window", "global_keys", "pattern", "layout", "mask")
-NUMBERS = ("scale", "softcap", "sinks", "bias")
-OTHER = ("offset", "o", "lse", "dlse")
-
-
-class NotSaid(Exception):
-    """The call cannot be said in the kernel's dialect; the text is the feature that is missing."""
+AXES = ("nd", "hnd", "nhd", "bhnd", "bnhd")
 
 
 @dataclass(frozen=True)
@@ -33,27 +28,42 @@ class Dialect:
         "nd", "hnd", "nhd", "bhnd" or "bnhd": batch, heads, positions, dimension. The lse is always heads before positions.
     window : str
         What `window=` means. "sides": (left, right), the query itself excluded, None for unbounded. "flash": the same with -1 for
-        unbounded. "count": the number of keys up to the query, which is included, None for unbounded.
+        unbounded. "left": the keys before the query alone, -1 for unbounded. "count": the number of keys up to the query, which is
+        included, None for unbounded.
     align : str, optional
         "top-left" or "bottom-right": where the queries stand if there are more or fewer of them than keys. Needed by functions that take
         `causal=` or `window=`, unless they take `offset=`.
     mask : str
         What `mask=` holds: "allowed" (boolean, True may attend), "forbidden" (boolean, True may not) or "additive" (0 and -inf).
+    mask_axes : int
+        2 for masks (nq, nk) alone; 3 where (heads, nq, nk) is understood too, 4 where (batch, 1 or heads, nq, nk) is.
     lse : str
         "natural" or "base 2".
-    empty, empty_lse : float
-        What a query without keys gets; 0 and -inf are the conventions of sparsevis.
+    empty : float, optional
+        What a query without keys gets; 0 is the convention of sparsevis. None leaves such queries out of the comparison.
+    empty_lse : float
+        The lse of a query without keys.
+    leaks : bool
+        True for functions that multiply forbidden values by 0, so that NaN and infinities among them are felt: they are then not asked.
     gqa : bool
         False if there must be as many key/value heads as query heads.
     block : int
         Tile of the layouts given to functions that take `layout=`.
     takes : tuple of str, optional
-        Names of the keyword arguments the function takes; read from its signature where it is left out. Known are causal, window,
-        global_keys, pattern, layout, mask, offset, scale, softcap, sinks, bias; and for gradients o, lse, dlse.
+        What the function takes, in the words of the kit; read from its signature where it is left out. Known are causal, window,
+        global_keys, pattern, layout, mask, offset, scale, softcap, sinks, bias; lengths, key_lengths, cu_seqlens_q, cu_seqlens_k,
+        max_seqlen_q, max_seqlen_k of packed documents; kv_lengths, the valid keys of each entry of a batch; positions, of the key in each
+        slot of a ring; and for gradients o, lse, dlse.
+    names : dict, optional
+        The function's own names for them: {"scale": "softmax_scale"}.
+    also : dict, optional
+        Further keyword arguments, given with every call to functions that have a parameter of the name.
+    arrays : str
+        "numpy", "torch", "jax" or "cupy"; "torch:cuda" names a device.
 
     Examples
     --------
-    >>> Dialect(axes="bnhd", window="flash", align="bottom-right").window
+    >>> Dialect(axes="bnhd", window="flash", align="bottom-right", names={"window": "window_size"}).window
     'flash'
     """
 
@@ -61,26 +71,43 @@ class Dialect:
     window: str = "sides"
     align: str | None = None
     mask: str = "allowed"
+    mask_axes: int = 2
     lse: str = "natural"
-    empty: float = 0.0
+    empty: float | None = 0.0
     empty_lse: float = -np.inf
+    leaks: bool = False
     gqa: bool = True
     block: int = 16
     takes: tuple[str, ...] | None = None
+    names: Mapping | tuple = ()
+    also: Mapping | tuple = ()
+    arrays: str = "numpy"
 
     def __post_init__(self):
         choices = {
-            "axes": tuple(AXES), "window": ("sides", "flash", "count"), "align": (None, "top-left", "bottom-right"),
-            "mask": ("allowed", "forbidden", "additive"), "lse": ("natural", "base 2"),
+            "axes": AXES, "window": ("sides", "flash", "left", "count"), "align": (None, "top-left", "bottom-right"),
+            "mask": ("allowed", "forbidden", "additive"), "mask_axes": (2, 3, 4), "lse": ("natural", "base 2"),
         }  # fmt: skip
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"Dialect: {name}={getattr(self, name)!r}, and needs one of {', '.join(map(repr, known))}")
+        for name in ("names", "also"):
+            object.__setattr__(self, name, tuple(dict(getattr(self, name)).items()))
+        Library.of(self.arrays)
+        self._know(dict(self.names), "names")
+
+    @staticmethod
+    def _know(words, where):
+        unknown = sorted(set(words) - set(KNOWN))
+        if unknown:
+            raise ValueError(f"Dialect: {where} has {', '.join(unknown)}; known are {', '.join(KNOWN)}")
 
     def parameters(self, fn):
         """Return {name: whether it must be given} of the keyword arguments that `fn` takes, or raise if they leave something open."""
+        also = dict(self.also)
         if self.takes is not None:
-            found = dict.fromkeys(self.takes, False)
+            self._know(self.takes, "takes")
+            found = dict.fromkeys((*self.takes, *also), False)
         else:
             try:
                 given = list(signature(fn).parameters.values())
@@ -88,80 +115,43 @@ class Dialect:
                 raise TypeError(f"{fn!r} has no signature to read: say Dialect(takes=(...))") from None
             if any(p.kind is Parameter.VAR_KEYWORD for p in given):
                 raise TypeError("the function takes **keywords, so its signature does not say what it knows: say Dialect(takes=(...))")
-            found = {p.name: p.default is Parameter.empty for p in given if p.name in PAIRS + NUMBERS + OTHER}
-        unknown = set(found) - {*PAIRS, *NUMBERS, *OTHER}
-        if unknown:
-            raise ValueError(f"Dialect: takes has {', '.join(sorted(unknown))}; known are {', '.join(PAIRS + NUMBERS + OTHER)}")
+            ours = {theirs: name for name, theirs in self.names}
+            known = [p for p in given if ours.get(p.name, p.name) in KNOWN or p.name in also]
+            found = {ours.get(p.name, p.name): p.default is Parameter.empty for p in known}
         if {"causal", "window", "pattern"} & set(found) and "offset" not in found and self.align is None:
             raise ValueError('where do the queries stand if there are fewer than keys? Say Dialect(align="bottom-right") or "top-left"')
         return found
 
     def keywords(self, call, problem, parameters):
-        """Return the keyword arguments that say `call`, or raise NotSaid."""
+        """Return the keyword arguments that say `call`, in the function's own names, or raise NotSaid."""
         if call.group > 1 and not self.gqa:
             raise NotSaid("grouped heads")
+        if self.leaks and not (np.isfinite(problem.k.astype(float)).all() and np.isfinite(problem.v.astype(float)).all()):
+            raise NotSaid("NaN or infinity among keys and values")
         if self.axes == "nd" and call.group * call.kv_heads > 1:
             raise NotSaid("several heads")
         if "b" not in self.axes and call.batch != 1:
             raise NotSaid("a batch")
-        said = self._pairs(call, problem, parameters)
-        for name in NUMBERS:
-            value = getattr(problem, name)
-            if name in parameters and (value is not None or parameters[name]):
-                default = problem.q.shape[-1] ** -0.5 if name == "scale" else None
-                said[name] = default if value is None else value
-            elif value is not None:
-                raise NotSaid(name)
-        return said
+        if "b" in self.axes and any(x in parameters for x in PACKED) and call.batch > 1 and call.lengths is not None:
+            raise NotSaid("a batch of packed documents")
+        said = said_of(self, call, problem, parameters) | {name: x for name, x in self.also if name in parameters}
+        return self.renamed(said)
 
-    def _pairs(self, call, problem, parameters):
-        """Which pairs may attend, in the first way that can say it: numbers, a pattern, a layout, a mask."""
-        (nq, nk), at = problem.mask.shape, {}
-        if "offset" in parameters:
-            at = {"offset": call.at}
-        placed = "offset" in parameters or call.at == (nk - nq if self.align == "bottom-right" else 0)
-        if (call.left, call.right, call.pattern) == (None, None, None) and not any(parameters.get(x) for x in PAIRS):
-            return at
-        if placed and call.pattern is None and (said := self._numbers(call, parameters)) is not None:
-            return said | at
-        if "pattern" in parameters and placed:
-            return {"pattern": call.allowed} | at
-        if "layout" in parameters:
-            return {"layout": Layout.of(call.allowed, (nq, nk), self.block, call.at)}
-        if "mask" in parameters:
-            forms = {"allowed": problem.mask, "forbidden": ~problem.mask, "additive": np.where(problem.mask, 0, -np.inf)}
-            mask = forms[self.mask].copy()
-            return {"mask": mask.astype(problem.q.dtype) if self.mask == "additive" else mask} | at
-        if not placed:
-            raise NotSaid("this alignment")
-        raise NotSaid("patterns" if call.pattern is not None else "global keys" if call.global_keys else "windows")
-
-    def _numbers(self, call, parameters):
-        """`causal`, `window` and `global_keys`, or None where they cannot say it."""
-        said, causal = {}, call.right == 0
-        if "causal" in parameters:
-            said["causal"] = causal
-        if "window" in parameters:
-            none = -1 if self.window == "flash" else None
-            if self.window == "count":
-                if not causal:
-                    return None
-                said["window"] = None if call.left is None else call.left + 1
-            else:
-                said["window"] = tuple(none if x is None else x for x in (call.left, call.right))
-        elif call.left is not None or not ("causal" in parameters and call.right in (0, None)):
-            return None
-        if call.global_keys:
-            if "global_keys" not in parameters:
-                return None
-            said["global_keys"] = call.global_keys
-        return said
+    def renamed(self, said):
+        """Return the keywords under the names that the function has for them."""
+        names = dict(self.names)
+        return {names.get(name, name): x for name, x in said.items()}
 
     def give(self, x):
         """Return an array (batch, heads, n, d) with the kernel's axes, a copy of its own."""
         x = x if "b" in self.axes else x[0]
         x = x[0] if self.axes == "nd" else x
         return np.array(np.swapaxes(x, -2, -3) if "nh" in self.axes else x, order="C")
+
+    def give_lse(self, x):
+        """Return an array (batch, heads, nq) with the kernel's axes."""
+        x = x if "b" in self.axes else x[0]
+        return x[0] if self.axes == "nd" else x
 
     def take(self, x, shape, name):
         """Return a result in float64 with our axes, of the `shape` expected, or raise ValueError."""
@@ -170,7 +160,6 @@ class Dialect:
         turned = "nh" in self.axes and name != "lse"
         if turned:
             needed[-2], needed[-3] = needed[-3], needed[-2]
-        x = np.asarray(x)
         if list(x.shape) != needed:
             raise ValueError(f"{name} has shape {tuple(x.shape)}, and needs {tuple(needed)}")
         x = x.astype(np.float64)

@@ -4,13 +4,26 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-__all__ = ["Model"]
+__all__ = ["Model", "dtype_of"]
 
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "float16": 2.0**-11, "bfloat16": 2.0**-8, "e4m3": 2.0**-4, None: 0.0}
 HALF_STEP = {  # half the smallest subnormal: what storing loses near 0
     "float64": 2.0**-1074, "float32": 2.0**-150, "tf32": 2.0**-137, "float16": 2.0**-25, "bfloat16": 2.0**-134, "e4m3": 2.0**-10, None: 0.0,
 }  # fmt: skip
 SMALLEST = {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-14, "bfloat16": 2.0**-126}  # below: exp may give 0
+
+
+def dtype_of(name):
+    """Return a numpy.dtype by name; bfloat16 is ml_dtypes'.
+
+    >>> dtype_of("float16")
+    dtype('float16')
+    """
+    if name != "bfloat16":
+        return np.dtype(name)
+    from ml_dtypes import bfloat16
+
+    return np.dtype(bfloat16)
 
 
 @dataclass(frozen=True)

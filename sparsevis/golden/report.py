@@ -7,8 +7,8 @@ from html import escape
 
 import numpy as np
 
-from sparsevis.golden.cases import Call
 from sparsevis.golden.model import Model
+from sparsevis.golden.picture import drawn, written
 from sparsevis.tabular import Tabular
 
 __all__ = ["Report"]
@@ -63,16 +63,23 @@ class Report(Tabular):
         """Return the failing outcomes, those furthest beyond their budget first."""
         return sorted((o for o in self.outcomes if o.status == "fail"), key=lambda o: -o.ratio)[:most]
 
+    @property
+    def telling(self):
+        """The failing outcome whose picture says most: of those up to 64 x 64 with finite numbers, the largest; None if nothing failed."""
+        some = [o for o in self.outcomes if o.status == "fail" and o.deviations and o.call.nq * o.call.nk]
+        small = [o for o in some if max(o.call.nq, o.call.nk) <= 64] or some
+        return max(small, key=lambda o: (np.isfinite(o.ratio), o.call.nq * o.call.nk, o.ratio), default=None)
+
     def where(self, outcome=None):
         """Return {"mask", "rows", "columns"}: how far each query (heads, nq) and, for dk and dv, each key is beyond its budget.
 
-        Of the smallest failing call where `outcome` is left out. What a picture of the failure needs.
+        Of `telling` where `outcome` is left out; the mask is that of the worst head. What a picture of the failure needs.
         """
-        outcome = outcome or self.smallest
+        outcome = outcome or self.telling
         if outcome is None:
             raise ValueError("nothing failed, so there is no place to show")
         rows, columns = outcome.beyond
-        return {"mask": outcome.call.mask, "rows": rows, "columns": columns}
+        return {"mask": outcome.pairs, "rows": rows, "columns": columns}
 
     def to_dicts(self):
         """Return a row for each family of calls."""
@@ -121,7 +128,7 @@ class Report(Tabular):
         if self.diagnosis:
             notes += ["diagnosis: " + "\n  or also: ".join(f"{words} (explains {n})" for words, n in self.diagnosis[:4])]
         if self.smallest is not None:
-            notes += [f"smallest failing call: {self.smallest.call!r}\n  {self.smallest.reason}", *_picture(self.smallest)]
+            notes += [f"smallest failing call: {self.smallest.call!r}\n  {self.smallest.reason}", *written(self.smallest)]
         return notes
 
     def _repr_html_(self):
@@ -136,25 +143,11 @@ class Report(Tabular):
         """
         policy = "default-src 'none'; style-src 'unsafe-inline'"
         head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><title>{escape(self.name)}</title>'
-        return f"<!doctype html><html><head>{head}</head><body>{self._repr_html_()}</body></html>"
+        shown = "" if self.telling is None else drawn(self.telling)
+        return f"<!doctype html><html><head>{head}</head><body>{self._repr_html_()}{shown}</body></html>"
 
 
 def _plain(x):
     if isinstance(x, tuple):
         return list(x)
     return repr(float(x)) if isinstance(x, float) and not np.isfinite(x) else x
-
-
-def _picture(outcome, rows=24, keys=64):
-    """The mask in characters, and beside each query how far it is beyond its budget."""
-    call = outcome.call
-    if not isinstance(call, Call) or not call.nq or not call.nk or call.nq > rows or call.nk > keys or not outcome.deviations:
-        return []
-    beyond, below = outcome.beyond
-    worst = beyond.max(0, initial=0.0)
-    lines = [
-        f"  {''.join('█' if x else '·' for x in row)}  {'x' if r > 1 else ' '} {f'{r:.3g}' if r > 1 else ''}".rstrip()
-        for row, r in zip(call.mask, worst, strict=True)
-    ]
-    foot = [f"  {''.join('x' if r > 1 else ' ' for r in below.max(0))}  keys with a wrong gradient"] if (below > 1).any() else []
-    return ["where (x: beyond its budget, how many times):\n" + "\n".join(lines + foot)]

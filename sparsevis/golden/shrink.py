@@ -6,12 +6,12 @@ Shrinking thousands of floats takes minutes and ends in noise; shrinking a dozen
 from dataclasses import fields, replace
 from time import monotonic
 
-from sparsevis.golden.cases import Call
+from sparsevis.golden.call import Call
 
 __all__ = ["smallest"]
 
-ORDER = ["memory", "batch", "bias", "sinks", "softcap", "scale", "global_keys", "group", "kv_heads", "nq", "nk", "d", "dv", "left", "right"]
-ORDER += ["values", "offset", "seed"]
+ORDER = ["memory", "batch", "bias", "sinks", "softcap", "scale", "global_keys", "seen", "group", "kv_heads", "nq", "nk", "d", "dv"]
+ORDER += ["left", "right", "values", "offset", "seed"]
 PLAIN = {f.name: f.default for f in fields(Call)}
 
 
@@ -48,19 +48,48 @@ def _size(call):
 
 def _simpler(call):
     """Calls with one number smaller or one feature less, the boldest first; and with both lengths smaller, which keeps them equal."""
+    yield from _fewer_documents(call) if call.lengths is not None else ()
+    for b in range(call.batch if call.valid is not None and call.batch > 1 else 0):
+        yield replace(call, batch=1, valid=call.valid[b : b + 1])
     for nq, nk in ((1, 1), (2, 2), (3, 3), (call.nq // 2, call.nk // 2), (call.nq - 1, call.nk - 1)):
         if 0 < nq < call.nq and 0 < nk < call.nk:
-            yield replace(call, nq=nq, nk=nk)
+            yield from _changed(call, nq=nq, nk=nk)
     for name in ORDER:
         now, plain = getattr(call, name), PLAIN[name]
         if now == plain:
             continue
         if name in ("left", "right", "global_keys"):
             steps = [plain, *(x for x in (0, 1, now // 2, now - 1) if now is not None and 0 <= x < now)]
+        elif name == "seen":
+            steps = [plain, *(x for x in (call.nq, call.nk, now // 2, now - 1) if call.nq <= x < now)]
         elif name in ("d", "dv", "nq", "nk", "group", "kv_heads", "batch", "seed") and now > 1:
             steps = [x for x in (1, 2, now // 2, now - 1) if 0 < x < now]
         else:
             steps = [plain]
         for value in dict.fromkeys(steps):
             if value != now:
-                yield replace(call, **{name: value})
+                yield from _changed(call, **{name: value})
+
+
+def _changed(call, **change):
+    """The call with other numbers, where they go together."""
+    try:
+        yield replace(call, **change)
+    except ValueError:
+        return
+
+
+def _fewer_documents(call):
+    """One document alone, one less, or one of them shorter."""
+    queries, keys = call.documents
+    some = list(range(len(queries)))
+    kept = [[i] for i in some] + [[j for j in some if j != i] for i in some] if len(some) > 1 else []
+    found = [([queries[i] for i in one], [keys[i] for i in one]) for one in kept]
+    for i in some:
+        for q, k in ((queries[i] // 2, keys[i] // 2), (queries[i] - 1, keys[i] - 1)):
+            if q > 0 and k > 0:
+                found.append(([*queries[:i], q, *queries[i + 1 :]], [*keys[:i], k, *keys[i + 1 :]]))
+    for q, k in found:
+        if sum(q) and sum(k):
+            lengths = {"lengths": tuple(q), "key_lengths": None if call.key_lengths is None else tuple(k)}
+            yield replace(call, nq=sum(q), nk=sum(k), **lengths)

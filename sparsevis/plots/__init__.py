@@ -9,6 +9,7 @@ from sparsevis.plots.compare import compare as compare
 from sparsevis.plots.cost import cost as cost
 from sparsevis.plots.cost import cost_bars as cost_bars
 from sparsevis.plots.diff import diff as diff
+from sparsevis.plots.failures import failures as failures
 from sparsevis.plots.graph import graph as graph
 from sparsevis.plots.grid import compare_grid as compare_grid
 from sparsevis.plots.grid import heads_grid as heads_grid

@@ -25,7 +25,7 @@ def load(x, start, size):
 
 def allowed(i, j, nq, nk, causal, window, global_keys, offset, mask):
     if mask is not None:
-        return mask[np.minimum(i, nq - 1), np.minimum(j, nk - 1)]
+        return mask[..., np.minimum(i, nq - 1), np.minimum(j, nk - 1)]
     at = i + offset
     ok = np.ones(np.broadcast_shapes(i.shape, j.shape), bool)
     if window[0] is not None:
@@ -100,6 +100,7 @@ def backward(
     sinks=None, bias=None,
 ):  # fmt: skip
     (_, H, nq, d), (kv, nk, _) = q.shape, v.shape[1:]
+    mask = None if mask is None else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
     group = H // kv
     factor = d**-0.5 if scale is None else scale
     dtype = q.dtype
@@ -114,7 +115,7 @@ def backward(
             n = min(BN, nk - j0)
             K, V = k[:, g, j0 : j0 + n].astype(f32), v[:, g, j0 : j0 + n].astype(f32)
             j = np.arange(j0, j0 + n)[None]
-            ok = allowed(i, j, nq, nk, causal, window, global_keys, offset, mask)
+            ok = allowed(i, j, nq, nk, causal, window, global_keys, offset, None if mask is None else mask[:, h % mask.shape[1]])
             s = (Q[:, h] @ K.swapaxes(-1, -2)) * f32(factor)
             slope = f32(1)
             if softcap is not None:

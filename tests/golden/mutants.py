@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from . import kernel
+from . import kernel, ways
 
 SCORES = "s = (Q @ K.swapaxes(-1, -2)) * f32(factor)"
 CAP = "            if softcap is not None:\n                s = f32(softcap) * np.tanh(s / f32(softcap))\n"
@@ -99,6 +99,18 @@ BACKWARD = {
     "bias ignored": ("s = s + bias[h, i, j].astype(f32)", "pass", "where there is a bias"),
     "lse in half": ("L = lse[:, h, :, None]", "L = store(lse[:, h, :, None], 'float16')", ""),
     "ds in half": ("ds16 = store(ds, dtype)", "ds16 = store(ds, 'float16')", ""),
+    "dq without the scale": ("(ds16 @ K) * f32(factor)", "(ds16 @ K)", "dq without the scale"),
+    "causal ignored": ("ok = allowed(i, j, nq, nk, causal,", "ok = allowed(i, j, nq, nk, False,", ""),
+    "offset ignored": ("global_keys, offset, None if", "global_keys, 0, None if", ""),
+    "mask of head 0": ("mask[:, h % mask.shape[1]]", "mask[:, 0]", "where heads share keys and values"),
+    "heads tiled": ("g = h // group", "g = h % kv", "heads share keys and values"),
+    "forbidden P": ("p = np.where(ok, np.exp(s - np.where(np.isneginf(L), f32(0), L)), f32(0))",
+                    "p = np.exp(s - np.where(np.isneginf(L), f32(0), L))", "dv wrong where pairs are forbidden"),
+    "P by its own maximum": ("s - np.where(np.isneginf(L), f32(0), L)", "s - s.max(-1, keepdims=True)", ""),
+    "lse read in base 2": ("np.exp(s - np.where(np.isneginf(L)", "np.exp2(s - np.where(np.isneginf(L)", ""),
+    "delta of a half o": ("(do.astype(f32) * o).sum(-1)", "(do.astype(f32) * store(o, 'float16')).sum(-1)", ""),
+    "dk overwritten": ("dk[:, g, j0 : j0 + n] +=", "dk[:, g, j0 : j0 + n] =", "dk wrong where heads share keys and values"),
+    "dq carried in half": ("dq[:, h] += (ds16 @ K) * f32(factor)", "dq[:, h] = store(dq[:, h] + (ds16 @ K) * f32(factor), 'float16')", ""),
 }
 
 LAWFUL = {
@@ -125,3 +137,111 @@ def variant(*patches, part="forward"):
     room = {"STATE": {}, "LOG2E": kernel.f32(1.4426950408889634)}
     exec(compile(text + cut + tail if part == "forward" else head + cut + text, "kernel.py, changed", "exec"), room)
     return room["forward"], room["backward"]
+
+
+# ---------------------------------------------------------------- keys that lie in other ways: kernels of ways.py
+
+K0 = "k0, k1 = cu_seqlens_k[b], cu_seqlens_k[b + 1]"
+OK_NEAR = "ok = near(at, j, causal, window)"
+WALK = "for e in range(layout.indptr[row], layout.indptr[row + 1]):"
+PAIRS = "ok = pairs_of(layout, layout.kind[e], i1 - i0, j1 - j0)"
+J0 = "j0, j1 = layout.indices[e] * bk, min(layout.indices[e] * bk + bk, nk)"
+LEAK = ("pv = np.where(ok[..., None], p[..., None] * V.astype(f32), f32(0)).sum(1)", "pv = p @ V.astype(f32)")
+NAN_LEAK = "NaN of a forbidden key or value leaks"
+
+# part of ways.py: {name: (line, line instead, what the diagnosis has to say)}
+WAYS = {
+    "packed": {
+        "documents ignored": (K0, "k0, k1 = 0, len(k)", ""),
+        "keys cut by the queries": (K0, "k0, k1 = cu_seqlens_q[b], cu_seqlens_q[b + 1]", ""),
+        "sees the document before": (K0, "k0, k1 = cu_seqlens_k[max(b - 1, 0)], cu_seqlens_k[b + 1]", ""),
+        "one key of the next document": (K0, "k0, k1 = cu_seqlens_k[b], min(cu_seqlens_k[b + 1] + 1, len(k))", ""),
+        "top-left": ("shift = (k1 - k0) - (q1 - q0)", "shift = 0", "queries at the start of the keys (top-left)"),
+        "shift of the whole": ("shift = (k1 - k0) - (q1 - q0)", "shift = len(k) - nq", ""),
+        "last document skipped": ("documents = len(cu_seqlens_q) - 1", "documents = len(cu_seqlens_q) - 2", ""),
+        "stops at an empty document": ("shift = (k1 - k0)", "if k0 == k1 or q0 == q1: break\n        shift = (k1 - k0)", ""),
+        "no keys not written": ("        for h in range(H):\n", "        for h in range(H if k1 > k0 else 0):\n", ""),
+        "key heads as query heads": ("g = h // (H // kv)", "g = h % kv", "key/value heads tiled"),
+        "nan leaks": (*LEAK, NAN_LEAK),
+    },
+    "padded": {
+        "length ignored": ("ok = ok & (j < n)", "", "padded keys attended"),
+        "length of the first": ("n = kv_lengths[b]", "n = kv_lengths[0]", ""),
+        "one key more": ("ok = ok & (j < n)", "ok = ok & (j <= n)", "one padded key attended"),
+        "one key less": ("ok = ok & (j < n)", "ok = ok & (j < n - 1)", "the last key left out"),
+        "empty entry not written": ("for h in range(H):", "for h in range(H if n else 0):", "queries without keys give NaN"),
+        "causal by the length": ("n = kv_lengths[b]", "n = kv_lengths[b]\n        at = np.arange(nq)[:, None] + n - nq", ""),
+        "nan leaks": (*LEAK, NAN_LEAK),
+    },
+    "ring": {
+        "slots as positions": (
+            "positions[None]", "np.where(positions < 0, -1, np.arange(nk))[None]", "slots of the ring taken for positions",
+        ),
+        "oldest first": ("positions[None]", "np.arange(nk)[None] + positions.max() + 1 - nk", "slots of the ring taken in order"),
+        "positions ignored": (OK_NEAR, "ok = np.ones((nq, nk), bool)", ""),
+        "free slots": ("ok = ok & (j >= 0)", "ok = ok | (j < 0)", "free slots attended"),
+        "query one early": ("[:, None] + offset", "[:, None] + offset - 1", "queries one position early"),
+        "query one late": ("[:, None] + offset", "[:, None] + offset + 1", "queries one position late"),
+        "all at the last": ("np.arange(nq)[:, None] + offset", "np.full((nq, 1), offset + nq - 1)", ""),
+        "window+1": ("at - j <= window[0]", "at - j <= window[0] + 1", "window one key longer on the left"),
+        "offset modulo slots": ("[:, None] + offset", "[:, None] + offset % nk", ""),
+        "nan leaks": (*LEAK, NAN_LEAK),
+    },
+    "lists": {
+        "partial as full": (PAIRS, "ok = pairs_of(layout, -1, i1 - i0, j1 - j0)", "allowed in part taken as whole"),
+        "partial skipped": (PAIRS, PAIRS + "\n                ok = ok & (layout.kind[e] == -1)", "allowed in part left out"),
+        "first stored tile": (PAIRS, PAIRS.replace("layout.kind[e]", "min(layout.kind[e], 0)"), ""),
+        "big-endian bits": ('bitorder="little"', 'bitorder="big"', ""),
+        "tile transposed": ("bits[:rows, :columns]", "bits.T[:rows, :columns]", ""),
+        "last of the list dropped": (WALK, WALK.replace("[row + 1]", "[row + 1] - 1"), ""),
+        "list of the next row": (WALK, WALK.replace("[row]", "[(row + 1) % (len(layout.indptr) - 1)]").replace(
+            "layout.indptr[row + 1]", "layout.indptr[(row + 1) % (len(layout.indptr) - 1) + 1]"), ""),
+        "index off by one": (J0, J0.replace("layout.indices[e]", "max(layout.indices[e] - 1, 0)"), ""),
+        "first head's lists": ("plane = layout.heads[h] if layout.heads else 0", "plane = 0", "the pattern of head 0 taken for all heads"),
+        "lists by key head": ("layout.heads[h] if", "layout.heads[g] if", "heads take patterns by their key/value head"),
+        "empty rows not written": (
+            "            one = np.where(l",
+            "            if layout.indptr[row] == layout.indptr[row + 1]: continue\n            one = np.where(l",
+            "queries without keys give NaN",
+        ),
+        "accumulator not rescaled": ("acc = acc * np.exp(m - safe)[:, None] +", "acc = acc +", ""),
+        "nan leaks": (*LEAK, NAN_LEAK),
+    },
+    "lists_backward": {
+        "lists not transposed": ("turned = layout.T", "turned = layout", ""),
+        "forbidden P": ("p = np.where(ok, np.exp(s - L[:, None]), f32(0))", "p = np.exp(s - L[:, None])", ""),
+        "last of the list dropped": ("plane * rows + r + 1]):", "plane * rows + r + 1] - 1):", ""),
+        "heads overwrite": ("dv_[g, j] += p.T", "dv_[g, j] = p.T", ""),
+        "dk without the scale": ("(ds.T @ q[h, i].astype(f32)) * f32(factor)", "ds.T @ q[h, i].astype(f32)", "dk without the scale"),
+        "first head's lists": ("plane = layout.heads[h] if layout.heads else 0\n    for r", "plane = 0\n    for r", ""),
+    },
+}  # fmt: skip
+
+
+SPOKEN = {  # the words of a Dialect
+    "packed": {"axes": "nhd", "window": "flash", "align": "bottom-right"},
+    "padded": {"axes": "bhnd", "window": "flash", "align": "top-left"},
+    "ring": {"axes": "hnd", "window": "flash"}, "lists": {"axes": "hnd"}, "lists_backward": {"axes": "hnd"},
+}  # fmt: skip
+
+
+def way(name, *patches):
+    """The function of ways.py with lines of its part, or of what stands above all parts, replaced; `lists_backward` comes with `lists`."""
+    text = Path(ways.__file__).read_text()
+    for old, new in patches:
+        if text.count(old) != 1:
+            start = text.index(f"\ndef {name}(")
+            head, body, tail = text[:start], *_cut(text[start:])
+            if body.count(old) != 1:
+                raise LookupError(f"{old!r} stands {text.count(old)} times in ways.py and {body.count(old)} in {name}")
+            text = head + body.replace(old, new) + tail
+        else:
+            text = text.replace(old, new)
+    room = {}
+    exec(compile(text, "ways.py, changed", "exec"), room)
+    return (room["lists"], room["lists_backward"]) if name == "lists_backward" else (room[name], None)
+
+
+def _cut(text):
+    end = text.find("\n# -- ")
+    return (text, "") if end < 0 else (text[:end], text[end:])

@@ -57,6 +57,7 @@ def test_a_feature_moves_the_answer_by_a_hundred_budgets(family):
 @pytest.mark.parametrize("name", MEMORY)
 def test_memory_changes_how_an_array_lies_and_not_what_it_holds(name):
     x = np.arange(24.0).reshape(2, 3, 4)
+    x = x[:, :1] + 0 * x if name == "broadcast" else x
     y = MEMORY[name](x.copy())
     assert np.array_equal(x, y)
     assert name == "plain" or y.strides != x.strides or not y.flags.writeable
@@ -95,3 +96,75 @@ def test_every_smaller_call_is_smaller():
     assert len(found) == len(set(found)) > 20
     assert all(weight(c) < weight(call) for c in found)
     assert list(_simpler(Call())) == []
+
+
+def picture(call):
+    return ["".join("█" if x else "·" for x in row) for row in call.mask]
+
+
+def test_packed_documents_by_hand():
+    call = Call(5, 6, lengths=(2, 0, 3), key_lengths=(3, 1, 2), right=0)
+    assert picture(call) == ["██····", "███···", "······", "····█·", "····██"]  # bottom-right in each: its first query is before all keys
+    assert picture(replace(call, offset="top-left")) == ["█·····", "██····", "····█·", "····██", "····██"]
+    assert picture(replace(call, left=0)) == ["·█····", "··█···", "······", "····█·", "·····█"]
+
+
+def test_a_ring_by_hand():
+    ring = Call(2, 4, left=2, right=0, seen=6)  # queries at 4 and 5; slots hold 4 5 2 3
+    assert ring.positions.tolist() == [4, 5, 2, 3]
+    assert picture(ring) == ["█·██", "██·█"]
+    free = Call(1, 4, left=9, right=0, seen=3)
+    assert free.positions.tolist() == [0, 1, 2, -1]
+    assert picture(free) == ["███·"]
+
+
+def test_padding_and_heads_by_hand():
+    padded = Call(2, 3, batch=2, valid=(3, 1), offset=0, right=0).mask
+    assert padded.shape == (2, 1, 2, 3)
+    assert padded[:, 0].astype(int).tolist() == [[[1, 0, 0], [1, 1, 0]], [[1, 0, 0], [1, 0, 0]]]
+    heads = Call(2, 2, kv_heads=2, pattern=sv.PerHead(sv.Causal(), sv.Dense())).mask
+    assert heads.astype(int).tolist() == [[[1, 0], [1, 1]], [[1, 1], [1, 1]]]
+
+
+@pytest.mark.parametrize("family", ["documents", "decode"])
+def test_other_ways_are_the_same_attention(family):
+    """Each document alone, and the keys in the order of their positions, give what the packed call and the ring give."""
+    for call in calls("quick")[family]:
+        p = Problem.of(call, "float64")
+        o, lse = sv.reference.attention(p.q, p.k, p.v, p.mask)
+        if call.seen is not None:
+            order = np.argsort(call.positions)[int((call.positions < 0).sum()) :]
+            held = call.positions[order]
+            rule = call.rule.mask(call.nq, call.seen, call.seen - call.nq)[:, held]
+            o2, lse2 = sv.reference.attention(p.q, p.k[:, :, order], p.v[:, :, order], rule)
+            np.testing.assert_allclose(o, o2, rtol=1e-12, atol=1e-13)
+            np.testing.assert_allclose(lse, lse2, rtol=1e-12, atol=1e-13)
+            continue
+        i = j = 0
+        for nq, nk in zip(*call.documents, strict=True):
+            one = replace(call, nq=nq, nk=nk, lengths=None, key_lengths=None)
+            alone = sv.reference.attention(p.q[:, :, i : i + nq], p.k[:, :, j : j + nk], p.v[:, :, j : j + nk], one.mask)[0]
+            np.testing.assert_allclose(o[:, :, i : i + nq], alone, rtol=1e-12, atol=1e-13)
+            i, j = i + nq, j + nk
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"lengths": (2, 2)}, "do not sum to nq=5"), ({"lengths": (5,), "key_lengths": (2, 3)}, "one of each a document"),
+     ({"batch": 2, "valid": (3,)}, "needs 2 numbers of keys"), ({"valid": (9,)}, "of 0 to 5"), ({"seen": 4}, "the 5 queries are the last"),
+     ({"seen": 9, "valid": (3,)}, "exclude one another")],
+)  # fmt: skip
+def test_calls_that_make_no_sense_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        Call(5, 5, **change)
+
+
+def test_documents_and_batches_get_smaller_together():
+    packed = Call(9, 9, lengths=(4, 0, 5), right=0)
+    found = list(_simpler(packed))
+    assert Call(4, 4, lengths=(4,), right=0) in found
+    assert Call(8, 8, lengths=(3, 0, 5), right=0) in found
+    padded = Call(3, 4, batch=2, valid=(4, 1), offset=0)
+    assert replace(padded, batch=1, valid=(1,)) in list(_simpler(padded))
+    ring = Call(1, 4, right=0, left=2, seen=11)
+    assert replace(ring, seen=5) in list(_simpler(ring))

@@ -223,3 +223,55 @@ def test_the_kit_needs_numpy_alone():
         "print(*sorted(x for x in sys.modules if x in ('numba', 'matplotlib', 'scipy', 'hypothesis') or x.startswith('sparsevis.kernels')))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == []
+
+
+# ---------------------------------------------------------------- the ways in which keys lie
+
+
+def test_a_kernel_of_packed_documents_is_told_their_ends():
+    told = []
+
+    def packed(q, k, v, *, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, causal=False):
+        told.append((cu_seqlens_q.tolist(), cu_seqlens_k.tolist(), max_seqlen_q, causal))
+        raise NotImplementedError
+
+    some = [Call(5, 6, lengths=(2, 0, 3), key_lengths=(3, 1, 2), right=0), Call(4, 7, right=0), Call(4, 4, left=2, right=0)]
+    found = check(packed, dialect=Dialect(axes="nhd", align="bottom-right"), calls=some)
+    assert told == [([0, 2, 2, 5], [0, 3, 4, 6], 3, True), ([0, 4], [0, 7], 4, True)]
+    assert found.outcomes[2].reason == "windows"
+    other = check(packed, dialect=Dialect(axes="nhd", align="top-left"), calls=some[:1])
+    assert other.outcomes[0].reason == "this alignment"
+
+
+def test_a_ring_is_told_by_positions_and_padding_by_lengths():
+    told = []
+
+    def fn(q, k, v, *, positions=None, kv_lengths=None, offset=0, causal=False):
+        told.append((None if positions is None else positions.tolist(), None if kv_lengths is None else kv_lengths.tolist(), offset))
+        raise NotImplementedError
+
+    some = [Call(1, 4, right=0, seen=6), Call(1, 4, right=0), Call(2, 4, batch=2, valid=(4, 1), right=0, offset=0)]
+    check(fn, dialect=Dialect(axes="bhnd"), calls=some)
+    assert told == [([4, 5, 2, 3], None, 5), (None, None, 3), (None, [4, 1], 0)]
+
+
+def test_what_cannot_be_said_is_named():
+    heads = Call(2, 2, kv_heads=2, pattern=sv.PerHead(sv.Causal(), sv.Dense()))
+    some = [Call(4, 4, lengths=(1, 3)), Call(1, 3, seen=5), Call(2, 2, valid=(1,)), heads]
+    found = check(lambda q, k, v, causal=False: None, dialect=Dialect(align="top-left"), calls=some)
+    assert [o.reason for o in found.outcomes] == ["packed documents", "a ring of keys", "padding", "a pattern for each head"]
+
+
+def test_every_way_can_be_said_by_a_mask_or_a_layout():
+    some = [Call(5, 6, lengths=(2, 0, 3), key_lengths=(3, 1, 2), right=0), Call(2, 5, left=3, right=0, seen=13)]
+    heads = Call(9, 9, kv_heads=2, pattern=sv.PerHead(sv.Causal(), sv.SlidingWindow(1)))
+    assert check(plain, calls=some).counts["pass"] == 2
+    assert check(lambda q, k, v, layout: plain(q, k, v, layout.mask()), calls=[*some, heads]).counts["pass"] == 3
+    assert check(plain, dialect=Dialect(mask_axes=3), calls=[heads]).counts["pass"] == 1
+
+
+def test_a_kernel_that_is_causal_unless_told_otherwise_is_told():
+    def fn(q, k, v, *, causal=True):
+        return plain(q, k, v, np.tri(q.shape[1], k.shape[1], k.shape[1] - q.shape[1], dtype=bool) if causal else None)
+
+    assert check(fn, dialect=Dialect(align="bottom-right"), calls=[Call(4, 4), Call(4, 4, right=0)]).counts["pass"] == 2

@@ -9,9 +9,10 @@ import sparsevis as sv
 from sparsevis.golden import Dialect, Model, check
 from sparsevis.golden.cases import calls
 from sparsevis.golden.check import Judge
-from tests.golden.mutants import BACKWARD, BUGS, CONVENTIONS, LAWFUL, variant
+from tests.golden.mutants import BACKWARD, BUGS, CONVENTIONS, LAWFUL, SPOKEN, WAYS, variant, way
 
-OURS = Dialect(axes="bhnd")
+WIDE = Model(out="float16")  # kernels of whole rows round nothing but the output
+OURS = Dialect(axes="bhnd", mask_axes=4)
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
@@ -38,6 +39,35 @@ def test_a_backward_mistake_is_seen(name):
     assert words in report.diagnosis[0][0], report.diagnosis
 
 
+@pytest.mark.parametrize(("name", "mistake"), [(name, mistake) for name, some in WAYS.items() for mistake in some])
+def test_a_mistake_in_where_keys_lie_is_seen(name, mistake):
+    """Packed documents, padding, a ring of cached keys, lists of tiles forward and backward."""
+    line, instead, words = WAYS[name][mistake]
+    forward, backward = way(name, (line, instead))
+    report = check(forward, backward=backward, dialect=Dialect(**SPOKEN[name]), shrink=False)
+    assert report.exit_code == 1
+    assert words in report.diagnosis[0][0], report.diagnosis
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("name", WAYS)
+def test_no_false_alarm_where_keys_lie_otherwise(name, dtype):
+    forward, backward = way(name)
+    model = WIDE if dtype == "float16" else None
+    report = check(forward, backward=backward, dialect=Dialect(**SPOKEN[name]), dtype=dtype, level="full", model=model)
+    assert report.ok, report
+    family = {"packed": "documents", "padded": "padding", "ring": "decode"}.get(name, "block lists")
+    assert not [o for o in report.outcomes if o.family == family and o.status == "unsupported"]
+
+
+def test_the_matrix_is_large_enough_and_names_nine_tenths_of_conventions():
+    forward = [*CONVENTIONS, *BUGS]
+    assert len(forward) + len(BACKWARD) + sum(map(len, WAYS.values())) >= 120
+    assert all(words for _, _, words in CONVENTIONS.values())
+    with_words = sum(bool(words) for some in WAYS.values() for _, _, words in some.values())
+    assert with_words >= 20
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("name", LAWFUL)
 def test_no_false_alarm_on_lawful_kernels(name, dtype):
@@ -55,7 +85,7 @@ def test_a_mutant_whose_line_is_not_there_is_refused():
 def split(q, k, v, *, mask, scale=None, softcap=None, sinks=None, bias=None):
     """Split-KV: five parts of the keys on their own, merged through their lse, in float32."""
     part = lambda j: sv.reference.attention(
-        q, k[..., j : j + size, :], v[..., j : j + size, :], mask[:, j : j + size], scale=scale, softcap=softcap,
+        q, k[..., j : j + size, :], v[..., j : j + size, :], mask[..., j : j + size], scale=scale, softcap=softcap,
         sinks=sinks if j == 0 else None, bias=None if bias is None else bias[..., j : j + size],
     )  # fmt: skip
     size = max(1, -(-k.shape[-2] // 5))
@@ -92,7 +122,7 @@ def test_no_false_alarm_on_our_implementations(impl, dtype):
     forward, backward = through(impl)
     report = check(forward, backward=backward, dialect=OURS, dtype=dtype, level="adversarial" if impl == "reference" else "quick")
     assert report.ok, report
-    assert report.counts["unsupported"] == 0
+    assert {o.family for o in report.outcomes if o.status == "unsupported"} == {"padding"}
 
 
 def test_a_wrong_window_is_named_and_made_small_in_under_ten_seconds():

@@ -1,12 +1,14 @@
 """The report: counts, places, and text from outside that must not become anything else."""
 
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 import sparsevis as sv
 from sparsevis.golden import Call, check
+from sparsevis.palette import INGREDIENT
 
 EVIL = "<img src=x onerror=alert(1)></script>"
 
@@ -78,3 +80,18 @@ def test_a_refusal_is_escaped_too():
         raise NotImplementedError(EVIL)
 
     assert "<img" not in report(refuses)._repr_html_()
+
+
+def test_the_page_shows_where_it_fails():
+    page = report(shrink=False).to_html()
+    svg = page[page.index("<svg") : page.index("</svg>") + 6]
+    rows = ElementTree.fromstring(svg)
+    drawn = [(float(x.get("y")), x.get("fill")) for x in rows if x.get("fill") not in (None, "none")]
+    high = min(y for y, _ in drawn if y > 0)
+    assert {round(y / high): fill for y, fill in drawn} == {i: INGREDIENT["dense" if i < 4 else "global"] for i in range(8)}
+    assert "href" not in svg
+
+
+def test_the_most_telling_failure_is_a_large_one_of_finite_numbers():
+    calls = [Call(8, 8, left=2, right=0), Call(16, 16, left=2, right=0), Call(30, 30, left=2, right=0, values="nan in a value")]
+    assert check(one_key_more, calls=calls, shrink=False).telling.call == calls[1]
