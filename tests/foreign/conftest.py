@@ -5,8 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from . import with_torch, with_transformers
-from .make_values import load
+from .make_values import LIBRARIES, NEEDS, load
 
 SOURCES = ("committed", "live")
 
@@ -21,7 +20,17 @@ def transformers_values(request):
     return values("transformers", request.param)
 
 
-@pytest.fixture(params=["torch", "transformers"])
+@pytest.fixture(params=SOURCES)
+def jax_values(request):
+    return values("jax", request.param)
+
+
+@pytest.fixture(params=SOURCES)
+def onnx_values(request):
+    return values("onnx", request.param)
+
+
+@pytest.fixture(params=list(LIBRARIES))
 def fresh(request):
     """Everything one of the libraries computes."""
     return values(request.param, "live")
@@ -30,7 +39,7 @@ def fresh(request):
 def values(library, source):
     if source == "committed":
         return load()[0]
-    missing = [name for name in dict.fromkeys(["torch", library]) if find_spec(name) is None]
+    missing = [name for name in NEEDS[library] if find_spec(name) is None]
     if missing:
         pytest.skip(f'{" and ".join(missing)} not installed: pip install "sparsevis[parity]"')
     return live(library)
@@ -38,4 +47,4 @@ def values(library, source):
 
 @cache
 def live(library):
-    return (with_torch if library == "torch" else with_transformers).compute()
+    return LIBRARIES[library].compute()
