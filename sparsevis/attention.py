@@ -3,23 +3,36 @@
 Nothing falls back: an implementation that cannot do what was asked raises and says which one can.
 """
 
+import logging
+from functools import lru_cache
 from importlib import import_module
 from inspect import signature
 from pkgutil import iter_modules
+from typing import NamedTuple
 
 import numpy as np
 
 from sparsevis import kernels, reference
+from sparsevis.arrays import DeviceArray, seen
 from sparsevis.inputs import check_features, check_inputs, layout_for, mask_and_bias, mask_for
 from sparsevis.layout import Layout, block_of
 from sparsevis.patterns import Global, longformer
 
-__all__ = ["alibi_slopes", "attention", "attention_grad", "implementations", "longformer_attention"]
+__all__ = ["Info", "alibi_slopes", "attention", "attention_grad", "implementations", "longformer_attention"]
+
+log = logging.getLogger("sparsevis")
+
+
+class Info(NamedTuple):
+    """What computed a result: the implementation's name, and why it was that one."""
+
+    impl: str
+    why: str
 
 
 def attention(
     q, k, v, pattern=None, *, scale=None, offset=None, impl="cpu", block=None,
-    softcap=None, slopes=None, bias=None, key_mask=None, sinks=None, return_lse=False,
+    softcap=None, slopes=None, bias=None, key_mask=None, sinks=None, return_lse=False, return_info=False,
 ):  # fmt: skip
     """Compute attention over the pairs a pattern allows: softmax(scale q k^T) v, over the allowed keys of each query.
 
@@ -27,8 +40,9 @@ def attention(
     ----------
     q, k, v : array_like
         (batch, heads, nq, d), (batch, kv heads, nk, d) and (batch, kv heads, nk, dv); leading axes may be missing: (heads, n, d) and
-        (n, d) work. float16, float32, float64 or ml_dtypes.bfloat16, all of one dtype. Query head h reads key/value head
-        h // (heads // kv heads).
+        (n, d) work. float16, float32, float64 or bfloat16, all of one dtype. Query head h reads key/value head
+        h // (heads // kv heads). Arrays of PyTorch, CuPy, JAX or Numba on a GPU, and all that speak `__cuda_array_interface__` or
+        DLPack, stay there, for impl="cuda".
     pattern : Pattern, PerHead, Layout or None
         Who may attend whom; None is dense attention.
     scale : float, optional
@@ -36,7 +50,8 @@ def attention(
     offset : int, "top-left" or "bottom-right", optional
         Where query 0 stands among the keys. Must be said for a pattern, and for slopes, if nq differs from nk.
     impl : str
-        "reference", or the name of a file in `sparsevis.kernels`; see `implementations`.
+        "reference", or the name of a file in `sparsevis.kernels`; see `implementations`. "cuda" takes the fastest one that can do
+        what is asked on this GPU, and says which.
     block : int or (int, int), optional
         Tile of the layout that is made from a pattern; the kernel's favourite where it is left out.
     softcap : float, optional
@@ -51,11 +66,14 @@ def attention(
         One logit a query head that takes part in the softmax and has no value (gpt-oss); neither scaled nor capped.
     return_lse : bool
         Return (o, lse).
+    return_info : bool
+        Return an `Info` last: which implementation computed it, and why that one. The log of "sparsevis" says the same.
 
     Returns
     -------
     o : ndarray
-        The output in the dtype of the inputs, with the leading axes of q. A query without any allowed key gets exactly 0.
+        The output in the dtype of the inputs, with the leading axes of q. A query without any allowed key gets exactly 0. Of the
+        inputs' library and on their GPU, if they lie on one.
     lse : ndarray
         Natural logarithm of the softmax's denominator, without the last axis; -inf for a query without keys. float64 for float64
         inputs, float32 otherwise.
@@ -83,13 +101,16 @@ def attention(
     q, k, v = check_inputs(q, k, v)
     features = {"softcap": softcap, "slopes": slopes, "bias": bias, "key_mask": key_mask, "sinks": sinks}
     asked, offset = check_features(q, k, pattern, offset, **features)
+    impl, why = _choose(impl, q, v, asked, "forward")
     if impl == "reference":
         o, lse = reference.attention(q, k, v, scale=scale, **mask_and_bias(mask_for(pattern, q, k, offset), q, k, asked))
     else:
         o, lse = _run_kernel(_kernel(impl), q, k, v, pattern, scale, offset, block, asked)
-    o = o.astype(q.dtype, copy=False)
-    lse = lse.astype(np.float64 if q.dtype == np.float64 else np.float32, copy=False)
-    return (o, lse) if return_lse else o
+    if isinstance(o, np.ndarray):
+        o = o.astype(q.dtype, copy=False)
+        lse = lse.astype(np.float64 if q.dtype == np.float64 else np.float32, copy=False)
+    results = (o, *([lse] if return_lse else []), *([Info(impl, why)] if return_info else []))
+    return results if len(results) > 1 else o
 
 
 def attention_grad(
@@ -105,7 +126,7 @@ def attention_grad(
     dlse : array_like, optional
         Cotangent of the lse, of its shape.
     impl : str
-        "reference" or "cpu", the implementations with a backward pass.
+        "reference", "cpu", "cuda_tiled", "cuda_mma", or "cuda" for the faster of the last two that can: those with a backward pass.
     q, k, v, pattern, scale, offset, softcap, slopes, bias, key_mask, sinks
         As for `attention`.
 
@@ -123,19 +144,20 @@ def attention_grad(
     10.0
     """
     q, k, v = check_inputs(q, k, v)
-    do = np.asarray(do)
+    do = seen(do)
     if do.shape != q.shape[:-1] + v.shape[-1:]:
         raise ValueError(f"do has shape {do.shape}, and needs the output's: {q.shape[:-1] + v.shape[-1:]}")
     features = {"softcap": softcap, "slopes": slopes, "bias": bias, "key_mask": key_mask, "sinks": sinks}
     asked, offset = check_features(q, k, pattern, offset, **features)
+    impl, _ = _choose(impl, q, v, asked, "backward")
     if impl == "reference":
         folded = mask_and_bias(mask_for(pattern, q, k, offset), q, k, asked)
         grads = reference.attention_grad(do, q, k, v, scale=scale, dlse=dlse, **folded)
     elif hasattr(_kernel(impl), "backward"):
         grads = _run_backward(_kernel(impl), do, q, k, v, pattern, scale, offset, asked, dlse)
     else:
-        raise NotImplementedError(f"impl={impl!r} has no backward pass; impl='cpu' and impl='reference' have")
-    return tuple(g.astype(q.dtype, copy=False) for g in grads)
+        raise NotImplementedError(f"impl={impl!r} has no backward pass; impl='cpu', 'cuda' and 'reference' have")
+    return tuple(g.astype(q.dtype, copy=False) if isinstance(g, np.ndarray) else g for g in grads)
 
 
 def longformer_attention(q, k, v, q_global, k_global, v_global, *, window, global_tokens, scale=None, impl="cpu"):
@@ -165,6 +187,8 @@ def longformer_attention(q, k, v, q_global, k_global, v_global, *, window, globa
     """
     q, k, v = check_inputs(q, k, v)
     q_global, k_global, v_global = check_inputs(q_global, k_global, v_global)
+    if isinstance(q, DeviceArray):
+        raise NotImplementedError("longformer_attention puts two results together in host memory: give NumPy arrays")
     if (q_global.shape, k_global.shape, v_global.shape, q_global.dtype) != (q.shape, k.shape, v.shape, q.dtype):
         raise ValueError("q_global, k_global and v_global need the shapes and the dtype of q, k and v")
     parts = longformer(window, global_tokens).parts()
@@ -206,10 +230,23 @@ def implementations():
     return ["reference", *sorted(m.name for m in iter_modules(kernels.__path__) if not m.name.startswith("_"))]
 
 
+@lru_cache
 def _kernel(impl):
     if impl not in implementations():
         raise ValueError(f"impl={impl!r}: needs one of {', '.join(implementations())}")
     return import_module(f"sparsevis.kernels.{impl}") if impl != "reference" else reference
+
+
+def _choose(impl, q, v, asked, call):
+    """Return the name of the implementation, and why it is that one; "cuda" stands for several."""
+    if isinstance(q, DeviceArray) and not impl.startswith("cuda"):
+        raise ValueError(f"q, k, v lie on GPU {q.device}, where impl={impl!r} cannot compute: impl='cuda', or bring them to host memory")
+    kernel = _kernel(impl)
+    if not hasattr(kernel, "choose"):
+        return impl, "asked for by name"
+    name, why = kernel.choose(q.dtype.name, q.shape[-1], v.shape[-1], tuple(asked), call)
+    log.info("impl=%r is %s: %s", impl, name, why)
+    return name, why
 
 
 def _run_kernel(kernel, q, k, v, pattern, scale, offset, block, extras):
@@ -223,23 +260,25 @@ def _run_backward(kernel, do, q, k, v, pattern, scale, offset, extras, dlse):
     """Run forward for o and lse, then the kernel's backward pass."""
     flat, layout, options = _flatten(kernel, kernel.backward, q, k, v, pattern, scale, offset, None, extras)
     o, lse = kernel.forward(*flat, layout, **options)
-    dlse = None if dlse is None else np.asarray(dlse, lse.dtype)
-    grads = kernel.backward(np.asarray(do, o.dtype), *flat, o, lse, layout, dlse=dlse, **options)
+    if isinstance(q, np.ndarray):
+        do, dlse = np.asarray(do, o.dtype), None if dlse is None else np.asarray(dlse, lse.dtype)
+    grads = kernel.backward(do, *flat, o, lse, layout, dlse=dlse, **options)
     return tuple(g.reshape(x.shape) for g, x in zip(grads, (q, k, v), strict=True))
 
 
 def _flatten(kernel, call, q, k, v, pattern, scale, offset, block, extras):
     """What a kernel takes: arrays of a dtype it knows, a layout, and options without batch axes."""
-    cannot = [name for name in extras if name not in signature(call).parameters]
+    cannot = [name for name in extras if name not in _parameters(call)]
     if cannot:
         name = kernel.__name__.rpartition(".")[2]
         raise NotImplementedError(f"impl={name!r} does not know {', '.join(cannot)}; impl='reference' does")
     heads, (nq, d), nk = q.shape[-3] if q.ndim > 2 else 1, q.shape[-2:], k.shape[-2]
     if block is not None and isinstance(pattern, Layout) and block_of(block) != pattern.block:
         raise ValueError(f"block={block!r} was given with a layout of tiles {pattern.block}: leave it out, or see Layout.retile")
-    layout = layout_for(pattern, heads, nq, nk, offset, block_of(kernel.BLOCK if block is None else block))
+    liked = kernel.favourite(q.dtype.name, d, v.shape[-1]) if hasattr(kernel, "favourite") else kernel.BLOCK
+    layout = layout_for(pattern, heads, nq, nk, offset, block_of(liked if block is None else block))
     dtype = np.float64 if q.dtype == np.float64 else np.float32
-    known = call is kernel.forward and q.dtype.name in getattr(kernel, "HALVES", ())
+    known = isinstance(q, DeviceArray) or q.dtype.name in getattr(kernel, "HALVES" if call is kernel.forward else "HALVES_BACK", ())
     flat = [x if known else x.astype(dtype, copy=False) for x in (q, k, v)]
     options = {"scale": (d**-0.5 if d else 1.0) if scale is None else float(scale)} | extras
     if "bias" in extras:
@@ -251,6 +290,11 @@ def _flatten(kernel, call, q, k, v, pattern, scale, offset, block, extras):
     if "key_mask" in extras:
         options["key_mask"] = extras["key_mask"].reshape(-1, nk)
     return flat, layout, options
+
+
+@lru_cache
+def _parameters(call):
+    return frozenset(signature(call).parameters)
 
 
 def _flat_bias(bias, shape):

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from sparsevis.arrays import DeviceArray, on_host, seen
 from sparsevis.layout import Layout
 from sparsevis.pattern import Pattern, resolve_offset
 from sparsevis.patterns import Dense
@@ -13,8 +14,12 @@ __all__ = ["check_features", "check_inputs", "layout_for", "mask_and_bias", "mas
 
 
 def check_inputs(q, k, v):
-    """Return q, k, v as arrays of one float dtype whose shapes fit together, or raise."""
-    q, k, v = (x.astype(x.dtype.newbyteorder("="), copy=False) for x in map(np.asarray, (q, k, v)))
+    """Return q, k, v as arrays of one float dtype whose shapes fit together, or raise; those on a GPU stay there."""
+    q, k, v = map(seen, (q, k, v))
+    if isinstance(q, DeviceArray) or isinstance(k, DeviceArray) or isinstance(v, DeviceArray):
+        _check_place(q, k, v)
+    else:
+        q, k, v = (x.astype(x.dtype.newbyteorder("="), copy=False) for x in (q, k, v))
     for name, x in (("q", q), ("k", k), ("v", v)):
         if not (x.dtype.kind == "f" or x.dtype.name == "bfloat16") or x.dtype.itemsize > 8:
             raise TypeError(f"{name} is {x.dtype}, and needs to be float16, bfloat16, float32 or float64: {name}.astype(np.float32)")
@@ -33,6 +38,12 @@ def check_inputs(q, k, v):
     return q, k, v
 
 
+def _check_place(q, k, v):
+    places = [f"GPU {x.device}" if isinstance(x, DeviceArray) else "host memory" for x in (q, k, v)]
+    if len(set(places)) > 1:
+        raise ValueError(f"q, k, v lie in {', '.join(places)}: bring all three to the same place")
+
+
 def check_features(q, k, pattern, offset, **features):
     """Return those features of `attention` that were asked for, as arrays whose shapes fit, and the offset that is left for the pattern.
 
@@ -43,16 +54,16 @@ def check_features(q, k, pattern, offset, **features):
     if "softcap" in asked and not asked["softcap"] > 0:
         raise ValueError(f"softcap is {asked['softcap']}, and needs to be above 0, or None for no cap")
     for name in {"slopes", "sinks"} & asked.keys():
-        asked[name] = np.asarray(asked[name], np.float64)
+        asked[name] = np.asarray(on_host(asked[name]), np.float64)
         if asked[name].shape not in ((heads,), () if q.ndim == 2 else (heads,)):
             raise ValueError(f"{name} is an array of shape {asked[name].shape}, and needs to be ({heads},): one number a query head")
     if "key_mask" in asked:
-        asked["key_mask"] = kept = np.asarray(asked["key_mask"])
+        asked["key_mask"] = kept = on_host(asked["key_mask"])
         if kept.dtype != bool or kept.shape != (*batch, nk):
             needed = f"boolean {(*batch, nk)}: True for a key, False for padding"
             raise ValueError(f"key_mask is {kept.dtype} {kept.shape}, and needs to be {needed}")
     if "bias" in asked:
-        asked["bias"] = bias = np.asarray(asked["bias"])
+        asked["bias"] = bias = on_host(asked["bias"])
         if bias.dtype.kind not in "fiu" and bias.dtype.name != "bfloat16":
             raise TypeError(f"bias is {bias.dtype}, and needs to be of numbers (a boolean mask is a pattern: Chosen.from_mask(mask))")
         if not _fits(bias.shape, (*q.shape[:-1], nk)):

@@ -1,0 +1,152 @@
+"""What the tensor-core kernels share on the host: a call is planned once, and later ones only write addresses into the plan.
+
+A plan belongs to a layout and to the shapes, strides and options of a call. It knows the compiled kernel, the grid, and all arguments but
+five: where q, k, v, o and lse lie.
+"""
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from ..arrays import DeviceArray, seen
+from ._cuda import SIMULATED, Caller, clear_errors, cuda, device_words, four_axes, needs_device, on_gpu, retiled, upload
+from ._cuda_launch import prepare, tensor_map
+
+__all__ = ["Built", "Plan", "Sizes", "TensorMaps", "forward", "plans", "scale_in_bits", "sized"]
+
+LOG2E = math.log2(math.e)
+TINY = float(np.finfo(np.float32).tiny)
+SHORT = {"bfloat16": "bf16", "float16": "f16"}
+
+
+class Built(NamedTuple):
+    """A kernel, what it needs to start, and the tiles it walks."""
+
+    kernel: object
+    shared: int
+    threads: int
+    block: tuple[int, int]
+    signature: tuple
+
+
+class Sizes(NamedTuple):
+    """The numbers of a call that do not change with the arrays: (batch, heads, n, d) shapes and byte strides of q, k, v."""
+
+    dtype: str
+    shapes: tuple
+    strides: tuple
+
+    @property
+    def heads(self):
+        """Query heads of all batch elements."""
+        return self.shapes[0][0] * self.shapes[0][1]
+
+    @property
+    def group(self):
+        """Query heads that share a key/value head."""
+        return self.shapes[0][1] // self.shapes[1][1]
+
+
+def sized(name, arrays):
+    """Check that the rows of arrays can be read 16 bytes at a time, and return their `Sizes`."""
+    axes = [four_axes(x.shape, x.strides) for x in arrays]
+    for x, (shape, strides), label in zip(arrays, axes, "qkv", strict=False):
+        if strides is None or (strides[-1] != x.dtype.itemsize and shape[-1] > 1) or any(s % 16 for s in strides[:-1]) or x.address % 16:
+            raise ValueError(f"impl={name!r} reads rows 16 bytes at a time, and {label} (strides {x.strides} bytes) has rows that are not "
+                             f"side by side or do not start at multiples of 16 bytes: give {label}.contiguous()")
+    return Sizes(arrays[0].dtype.name, *(tuple(part) for part in zip(*axes, strict=True)))
+
+
+def scale_in_bits(scale):
+    """The factor of scores under an exponential of base 2; 0 becomes the smallest normal number, for -inf * 0 would be NaN."""
+    if scale < 0:
+        raise NotImplementedError(f"scale is {scale}, and tensor-core kernels need it to be 0 or above: negate q")
+    return float(np.float32(max(scale * LOG2E, TINY)))
+
+
+# ---------------------------------------------------------------- a plan
+
+class Plan:
+    """A compiled kernel and its arguments, but for where the arrays of a call lie.
+
+    Arguments: q, k, v (whatever `locate` makes of the arrays), o, lse, the layout's six arrays, sinks, then `scalars`.
+    """
+
+    def __init__(self, sizes, layout, built, scalars, locate=None):
+        tiles = retiled(layout, built.block)
+        heads = sizes.shapes[0][1]
+        self.sizes, self.threads, self.locate = sizes, built.threads, locate or addresses
+        self.words = device_words(tiles, heads)
+        self.fixed = [x.address for x in self.words]
+        self.scalars, self.grid = list(scalars), (tiles.grid[0], sizes.heads)
+        self.none = upload(np.full(sizes.heads, -np.inf, np.float32))
+        self.start = prepare(built.kernel, built.shared, built.signature, cuda.get_current_device().id)
+
+    def __call__(self, arrays, o, lse, sinks, stream):
+        """Start the kernel."""
+        where = self.locate(arrays)
+        self.start(self.grid, self.threads, stream, [*where, o.address, lse.address, *self.fixed, sinks.address, *self.scalars])
+
+    def sinks(self, given):
+        """A logit for each query head of all batch elements, on the device."""
+        return self.none if given is None else upload(np.resize(np.asarray(given, np.float32), self.sizes.heads))
+
+
+def addresses(arrays):
+    """Where arrays lie, for kernels that read them there."""
+    return [x.address for x in arrays]
+
+
+class TensorMaps:
+    """Descriptions of arrays for the copy engine, kept by address: a network calls with the same memory again and again."""
+
+    def __init__(self, sizes, boxes, kind):
+        self.sizes, self.boxes, self.kind, self.kept = sizes, boxes, kind, {}
+
+    def __call__(self, arrays):
+        """Addresses of the maps of q, k and v."""
+        return [self._of(x.address, i) for i, x in enumerate(arrays)]
+
+    def _of(self, address, i):
+        if (address, i) not in self.kept:
+            if len(self.kept) > 3000:
+                self.kept.clear()
+            batch, heads, n, d = self.sizes.shapes[i]
+            by_batch, by_head, by_row, _ = self.sizes.strides[i]
+            if batch > 1 and heads > 1 and by_batch != heads * by_head:
+                raise ValueError(f"{'qkv'[i]} has a batch axis that does not follow its heads in memory: give {'qkv'[i]}.contiguous()")
+            there = tensor_map(address, d, n, batch * heads, by_row, by_head if heads > 1 else by_batch, self.boxes[i], self.kind)
+            self.kept[address, i] = upload(there)
+        return self.kept[address, i].address
+
+
+def plans(layout):
+    """The plans that belong to a layout."""
+    return layout.remember(_no_plans)
+
+
+def _no_plans(layout):
+    return {}
+
+
+def forward(name, needs, plan, q, k, v, layout, *, scale, softcap, sinks):
+    """Run a planned kernel: `plan(sizes, layout, scale, softcap)` makes what is called with addresses and a stream."""
+    q, k, v = map(seen, (q, k, v))
+    if SIMULATED:
+        raise NotImplementedError(f"impl={name!r} speaks to tensor cores, which Numba's simulator does not have: impl='cuda_tiled'")
+    asked = [n for n, x in (("softcap", softcap), ("sinks", sinks)) if x is not None]
+    key = (name, q.shape, q.strides, k.shape, k.strides, v.shape, v.strides, q.dtype.name, scale, softcap, getattr(q, "device", -1))
+    known = plans(layout).get(key)
+    with on_gpu(q), clear_errors(name):
+        if known is None:
+            needs_device(name, needs, q.dtype.name, q.shape[-1], v.shape[-1], asked, "forward")
+        caller = Caller(q)
+        arrays = [x if isinstance(x, DeviceArray) else upload(np.ascontiguousarray(x)) for x in (q, k, v)]
+        if known is None:
+            known = plans(layout)[key] = plan(sized(name, arrays), layout, scale, softcap)
+        (batch, per, nq, _), dv = known.sizes.shapes[0], known.sizes.shapes[2][-1]
+        o, to_o = caller.empty((batch * per, nq, dv), q.dtype)
+        lse, to_lse = caller.empty((batch * per, nq), np.dtype(np.float32))
+        if batch * per * nq:
+            known(arrays, to_o, to_lse, known.sinks(sinks), caller.stream)
+        return caller.give_back(o), caller.give_back(lse)
