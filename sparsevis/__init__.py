@@ -37,6 +37,7 @@ _HOME = {
     "diff": ["Difference", "diff"],
     "exercises": ["check"],
     "lint": ["Finding", "Findings", "lint"],
+    "explorer": ["Explorer", "explore"],
 }
 _NAMES = {name: module for module, names in _HOME.items() for name in names}
 _ROOMS = ["data", "dialects", "golden", "plots", "reference", "schedules"]

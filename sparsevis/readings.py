@@ -164,8 +164,9 @@ for _name, _op in _COMPARISONS.items():
 def at(table, *index):
     """Look a position (or a pair) up in a table (see `sparsevis.tables`), whatever the reading."""
     if isinstance(index[0], Symbol):
-        place = index[0].node if len(index) == 1 else ast.Tuple([x.node for x in index])
-        return Symbol(ast.Subscript(ast.Name(table.name), place))
+        place, name = index[0].node if len(index) == 1 else ast.Tuple([x.node for x in index]), ast.Name(table.name)
+        name.table = table  # for whoever prints the formula as code that is to run
+        return Symbol(ast.Subscript(name, place))
     return table.read(*index)
 
 

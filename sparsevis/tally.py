@@ -17,7 +17,7 @@ import numpy as np
 
 from sparsevis.sift import FULL, MEMORY_LIMIT, check_memory, distinct, exactly, judge, quarter
 
-__all__ = ["Tally", "of_layout", "squares", "tally"]
+__all__ = ["Tally", "of_layout", "pairs_in", "squares", "tally"]
 
 SMALLEST = 64  # squares that are decided exactly, if the smallest that are asked for are no smaller
 
@@ -81,11 +81,14 @@ def squares(allows, shape, cell, offset=0, memory_limit=MEMORY_LIMIT):
     [[2147483648, 2147483648], [2147483648, 2147483648]]
     """
     r, c = (x.ravel() for x in np.indices([-(-n // cell) for n in shape]))
-    return _pairs_in(allows, r, c, cell, shape, offset, memory_limit).reshape([-(-n // cell) for n in shape])
+    return pairs_in(allows, r, c, cell, shape, offset, memory_limit).reshape([-(-n // cell) for n in shape])
 
 
-def _pairs_in(allows, r, c, side, shape, offset, memory_limit):
-    """The pairs in some squares: a full one has all, of those that read alike one is quartered, and the smallest are decided exactly."""
+def pairs_in(allows, r, c, side, shape, offset, memory_limit):
+    """Return the pairs in the squares (r, c) of `side`, a power of two, as int64.
+
+    A full one has all, of those that read alike one is quartered, and the smallest are decided exactly.
+    """
     high, wide = inside_of(r, c, shape, (side, side))
     sure, open_, marks = judge(allows, r, c, shape, (side, side), offset, marked=True)
     pairs = np.where(sure, high * wide, 0)
@@ -100,7 +103,7 @@ def _pairs_in(allows, r, c, side, shape, offset, memory_limit):
         rows, columns = quarter(r[first], c[first], 2)
         inside = (rows * (side // 2) < shape[0]) & (columns * (side // 2) < shape[1])
         parts = np.zeros(rows.size, np.int64)
-        parts[inside] = _pairs_in(allows, rows[inside], columns[inside], side // 2, shape, offset, memory_limit)
+        parts[inside] = pairs_in(allows, rows[inside], columns[inside], side // 2, shape, offset, memory_limit)
         found = parts.reshape(-1, 4).sum(1)
     pairs[open_] = found[which]
     return pairs

@@ -61,8 +61,8 @@ class Documents(Pattern):
 
     def allows(self, q, k, n):
         """Document of i is document of j."""
-        if not isinstance(n, Symbol) and (n != self.length or extent(q) > n or np.min(low(q), initial=0) < 0):
-            first = int(np.min(low(q), initial=0))
+        first = 0 if isinstance(q, Symbol) else int(np.min(low(q), initial=0))
+        if not isinstance(n, Symbol) and (n != self.length or extent(q) > n or first < 0):
             asked = f"{extent(q)} query positions and {n} keys" if first == 0 else f"a query at position {first}"
             raise ValueError(f"Documents: lengths sum to {self.length}, but the rule was asked about {asked}")
         steps = _steps(self.lengths)

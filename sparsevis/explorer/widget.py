@@ -1,0 +1,318 @@
+"""The explorer's state as traits: in a notebook the browser draws and edits it, in Python it is read and set.
+
+`trees` holds the composition that the interface edits; `pattern` is its value and `code` the line that makes it, whichever was changed. What
+Python derives goes to the browser in `sides` (controls, numbers, labels), `programs` (rules as JavaScript, tables) and `numbers` (what the
+chosen view needs).
+"""
+
+from hashlib import sha256
+from operator import index
+from pathlib import Path
+
+import anywidget
+import traitlets as t
+
+from sparsevis.explorer import answers, page
+from sparsevis.explorer.controls import controls, start
+from sparsevis.explorer.script import leaves, program
+from sparsevis.explorer.tree import Words, walk
+from sparsevis.pattern import Pattern
+from sparsevis.per_head import PerHead
+
+__all__ = ["Explorer", "explore"]
+
+VIEWS = ["mask", "tiles", "field", "graph", "cost", "real"]
+MOST = 1 << 20
+
+
+class Explorer(anywidget.AnyWidget):
+    """A live view of one pattern, or of two side by side; make it with `explore`.
+
+    Attributes
+    ----------
+    pattern, other : Pattern, PerHead or None
+        What is shown, and what it is held against; read them, or set them.
+    code, other_code : str
+        The line of Python that makes each.
+    n, block, layers : int
+        Number of positions, tile of the kernel (a power of two), and layers of the stack.
+    query : int
+        The query whose receptive field is shown.
+    head : int
+        Which head of a PerHead; -1 for all of them together.
+    show : str
+        The view: "mask", "tiles", "field", "graph", "cost" or "real".
+    view : list of int
+        What the mask shows: first query, first key, positions a side.
+    capture : list of int
+        Layer and head of the real attention.
+    """
+
+    _esm = t.Unicode(page.module()).tag(sync=True)
+    _css = t.Unicode(page.style()).tag(sync=True)
+    trees, sides, programs, numbers, asked, answer = (t.Dict().tag(sync=True) for _ in range(6))
+    words = t.List().tag(sync=True)
+    n, block, layers, query, head = (t.Int(x).tag(sync=True) for x in (64, 8, 4, 0, -1))
+    show = t.Enum(VIEWS, "mask").tag(sync=True)
+    view, capture = t.List(t.Int()).tag(sync=True), t.List(t.Int(), [2, 8]).tag(sync=True)
+    pattern, other = t.Any(), t.Any(None, allow_none=True)
+    code, other_code = t.Unicode(), t.Unicode()
+
+    def __init__(self, pattern, n, *, other=None, **state):
+        self._names, self._busy, self._sent, self._measured = Words(), True, {}, {}
+        super().__init__(pattern=pattern, other=other, n=n, view=[0, 0, n], **state)
+        self._busy = False
+        kinds = {name: "pattern" if isinstance(make, type) else "preset" for name, make in self._names.makers.items()}
+        self.words = [{"name": name, "kind": kind} for name, kind in kinds.items()]
+        self._trees_from_patterns()
+
+    # what may be set
+
+    @t.validate("pattern", "other")
+    def _a_pattern(self, proposal):
+        value = proposal["value"]
+        if not isinstance(value, Pattern | PerHead) and not (value is None and proposal["trait"].name == "other"):
+            raise TypeError(f"the explorer needs a Pattern or a PerHead, not {type(value).__name__} (a mask: Chosen.from_mask)")
+        return value
+
+    @t.validate("n", "block", "layers")
+    def _a_size(self, proposal):
+        name, value = proposal["trait"].name, index(proposal["value"])
+        least, most = {"n": (1, MOST), "block": (1, 4096), "layers": (1, 128)}[name]
+        if not least <= value <= most or (name == "block" and value & (value - 1)):
+            raise ValueError(f"{name} is {value}, and needs {'a power of two' if name == 'block' else 'a whole number'} from {least} to {most:,}")
+        return value
+
+    # one change at a time
+
+    @t.observe("pattern", "other")
+    def _pattern_set(self, _):
+        if not self._busy:
+            self._trees_from_patterns()
+
+    def _trees_from_patterns(self):
+        trees = {"a": self._names.tree_of(self.pattern), "b": None if self.other is None else self._names.tree_of(self.other)}
+        self.trees = trees | {"stamp": self.trees.get("stamp", 0) + 1}
+        self._refresh()
+
+    @t.observe("trees")
+    def _trees_set(self, change):
+        if not self._busy and change["old"] != change["new"]:
+            self._refresh()
+
+    @t.observe("n", "head")
+    def _size_set(self, change):
+        if not self._busy:
+            if change["name"] == "n":
+                self.view = [0, 0, self.n]
+                self.query = min(self.query, self.n - 1)
+            self._refresh()
+
+    @t.observe("show", "block", "layers", "query", "capture")
+    def _view_set(self, _):
+        if not self._busy:
+            self._compute()
+
+    @t.observe("asked")
+    def _asked(self, change):
+        if change["new"]:
+            self.answer = answers.viewport(self._rules(change["new"]["figure"]), self.n, change["new"])
+
+    def _refresh(self):
+        """Derive everything from the trees."""
+        busy, self._busy = self._busy, True
+        try:
+            with self.hold_sync():
+                trees = {"stamp": self.trees.get("stamp", 0)} | {name: self._completed(self.trees.get(name)) for name in ("a", "b")}
+                if trees != self.trees:
+                    self.trees = trees
+                sides = {"stamp": trees["stamp"], "a": self._side("a", "pattern", "code"), "b": self._side("b", "other", "other_code")}
+                sides["difference"] = self._difference(sides)
+                self.programs = {key: self._sent[key] for key in dict.fromkeys(s["key"] for s in sides.values() if isinstance(s, dict)) if key}
+                self._sent = dict(self.programs)
+                self.sides = sides
+        finally:
+            self._busy = busy
+        self._compute()
+
+    def _completed(self, node):
+        """The tree with starting values for leaves that have none, or whose table fits another length."""
+        if node is None or "given" in node:
+            return node
+        if "op" in node:
+            return node | {side: self._completed(node[side]) for side in ("a", "b") if side in node}
+        values = node.get("values")
+        if values is None or not self._fits(node):
+            values = start(self._names.makers[node["make"]], self.n)
+        return {"make": node["make"], "values": values}
+
+    def _fits(self, node):
+        """Whether a leaf with a table of one length has that of the explorer; errors are for `_side` to tell."""
+        try:
+            length = getattr(self._names.build(node), "length", None)
+        except (ValueError, TypeError):
+            return True
+        return length in (None, self.n)
+
+    def _side(self, name, trait, code):
+        """What the browser needs to know of one pattern; an error leaves what was there, and says why."""
+        tree = self.trees[name]
+        if tree is None:
+            setattr(self, trait, None)
+            setattr(self, code, "")
+            return None
+        try:
+            pattern = self._names.build(tree)
+            one = self._one_head(pattern)
+            _check_fit(one, self.n)
+            side = self._written([one], lambda p: [p.parts(), [leaf for _, leaf in leaves(p)]])
+        except (ValueError, TypeError) as error:
+            return (self.sides.get(name) or {"key": ""}) | {"error": str(error), "panel": self._panel(tree)}
+        setattr(self, trait, pattern)
+        setattr(self, code, self._names.code_of(tree))
+        parts = one.parts()
+        direct = {f"{path}.{field}": side["direct"][f"0{path}.{field}"] for path, leaf in walk(tree) for field in leaf.get("values", ())
+                  if f"0{path}.{field}" in side["direct"]} if one is pattern else {}  # fmt: skip
+        return side | {
+            "error": "", "code": getattr(self, code), "formula": one.formula(), "panel": self._panel(tree), "direct": direct,
+            "heads": len(pattern) if isinstance(pattern, PerHead) else 0, "colours": [p.ingredient for p in parts],
+            "labels": [repr(p) for p in parts], "leaves": [repr(leaf) for _, leaf in leaves(one)],
+        }  # fmt: skip
+
+    def _difference(self, sides):
+        if not sides["b"] or sides["a"]["error"] or sides["b"]["error"]:
+            return None
+        both = [self._one_head(p) for p in (self.pattern, self.other)]
+        side = self._written(both, lambda a, b: [[a - b, b - a, a & b]])
+        return side | {"colours": ["global", "window", "dense"], "labels": ["only in A", "only in B", "in both"]}
+
+    def _written(self, patterns, lists):
+        made = program(patterns, lists, self.n)
+        key = sha256(b"".join([made.source.encode(), *(x for table in made.tables for x in table.values() if isinstance(x, bytes))]))
+        key = key.hexdigest()[:16] if made.source else ""
+        if key:
+            self._sent.setdefault(key, {"source": made.source, "tables": made.tables})
+        return {"key": key, "params": made.params, "direct": made.direct, "n": made.n}
+
+    def _panel(self, tree):
+        out = {}
+        for path, leaf in walk(tree):
+            if "given" in leaf:
+                out[path] = {"code": self._names.code_of(leaf), "controls": []}
+                continue
+            make, build = self._names.makers[leaf["make"]], lambda values, leaf=leaf: self._names.build(leaf | {"values": values})
+            out[path] = {"controls": controls(make, leaf["values"], build, self.n)}
+        return out
+
+    def _one_head(self, pattern):
+        if isinstance(pattern, Pattern):
+            return pattern
+        return pattern[self.head] if 0 <= self.head < len(pattern) else pattern.union()
+
+    def _rules(self, figure):
+        """The rules of a figure, for counting in Python."""
+        a = self._one_head(self.pattern)
+        if figure == "difference":
+            b = self._one_head(self.other)
+            return [a - b, b - a, a & b]
+        return (a if figure == "a" else self._one_head(self.other)).parts()
+
+    def _compute(self):
+        """What the chosen view needs beyond the picture."""
+        self.numbers = answers.numbers(self) if self.pattern is not None else {}
+
+    # what others see
+
+    def _repr_mimebundle_(self, **options):
+        """The widget, and a still picture and text for viewers without a widget manager."""
+        bundle = super()._repr_mimebundle_(**options)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        one = self._one_head(self.pattern)
+        text = f"{self.code}\n{one.describe(self.n)}"
+        return {**(data or {}), "text/plain": text, "text/html": page.still(one, self.n, self.code)}, metadata
+
+    def state_of(self):
+        """Return the traits a page needs, as plain values."""
+        names = ["trees", "sides", "programs", "numbers", "words", "n", "block", "layers", "query", "head", "show", "view", "capture"]
+        return {name: getattr(self, name) for name in names}
+
+    def export_html(self, path, states=None, *, title=None):
+        """Write a page that needs neither Python nor a network, and keeps zoom, hover, views and sliders.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file to write.
+        states : dict of str to (Pattern, PerHead or dict), optional
+            What can be chosen on the page, by name: a pattern, or traits to set, such as {"pattern": p, "n": 4096}. What is shown now if
+            left out.
+        title : str, optional
+            Of the page; the code if left out.
+        """
+        made, programs = {}, {}
+        for name, change in (states or {self.code: {}}).items():
+            change = change if isinstance(change, dict) else {"pattern": change}
+            own = {trait: getattr(self, trait) for trait in ("pattern", "other", "n", "block", "layers", "query", "head", "show", "capture")}
+            copy = Explorer(**own | change)
+            if change.keys() <= {"show", "query", "block", "layers"}:
+                copy.view = self.view
+            made[str(name)] = answers.everything(copy)
+            programs |= {key: p["source"] for key, p in copy.programs.items()}
+            for p in made[str(name)]["programs"].values():
+                p.pop("source", None)
+            copy.close()
+        Path(path).write_text(page.page(title or self.code, made, programs), encoding="utf-8")
+
+
+def _check_fit(pattern, n):
+    fits = pattern.fits
+    if n < fits.least or (fits.most is not None and n > fits.most) or (fits.queries is not None and n > fits.queries):
+        raise ValueError(f"{pattern!r} is for {fits}, and n is {n:,}")
+
+
+def explore(pattern=None, n=None, *, other=None, block=None, layers=4, query=None, show="mask"):
+    """Open a live view of a pattern: change its fields, its length, combine it, and see mask, tiles, receptive field and cost follow.
+
+    Parameters
+    ----------
+    pattern : Pattern or PerHead, optional
+        Where to start; Longformer's if left out.
+    n : int, optional
+        Number of positions, up to 1,048,576; what suits the pattern if left out.
+    other : Pattern or PerHead, optional
+        A second pattern, shown beside the first with their difference.
+    block : int, optional
+        Tile of the kernel, a power of two; what suits n if left out.
+    layers : int
+        Layers of the stack whose receptive field is shown.
+    query : int, optional
+        The query whose receptive field is shown; the last but a quarter if left out.
+    show : {"mask", "tiles", "field", "graph", "cost", "real"}
+        The view.
+
+    Returns
+    -------
+    Explorer
+        Its traits are the state; `explorer.pattern` is the pattern and `explorer.code` the line that makes it.
+
+    Examples
+    --------
+    >>> import sparsevis as sv
+    >>> explorer = sv.explore(sv.SlidingWindow(4), 64)
+    >>> explorer.pattern = explorer.pattern | sv.Global([0])
+    >>> explorer.code
+    'sv.SlidingWindow(left=4) | sv.Global(tokens=(0,))'
+    """
+    from sparsevis.patterns import longformer
+
+    pattern = longformer(8) if pattern is None else pattern
+    if not isinstance(pattern, Pattern | PerHead):
+        raise TypeError(f"explore needs a Pattern or a PerHead, not {type(pattern).__name__} (a mask: Chosen.from_mask)")
+    n = max(8, min(MOST, _length(pattern))) if n is None else index(n)
+    block = max(1, min(64, 1 << max(0, n.bit_length() - 4))) if block is None else block
+    query = max(0, 3 * n // 4) if query is None else index(query)
+    return Explorer(pattern, n, other=other, block=block, layers=layers, query=query % max(1, n), show=show)
+
+
+def _length(pattern):
+    return getattr(pattern, "length", None) or max(32, pattern.example_length())
