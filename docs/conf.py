@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import course
 import generate
 
 import sparsevis
@@ -16,7 +17,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = "sparsevis"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
 html_context = {"default_mode": "auto"}
-nb_execution_mode = "off"
+nb_execution_mode = "off"  # what docs/course.py puts there has been run
+nb_code_prompt_show, nb_code_prompt_hide = "Show the solution", "Hide the solution"
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 numpydoc_show_class_members = False
@@ -24,3 +26,4 @@ autosummary_generate = True
 autodoc_default_options = {"members": True, "undoc-members": False}
 
 generate.pages(Path(__file__).parent / "generated")
+course.pages(Path(__file__).parent / "generated" / "course")

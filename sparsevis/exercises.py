@@ -91,6 +91,7 @@ def check(answer, expected, at=None, *, tolerance=1e-6):
     >>> check(lambda n: n * n, lambda n: sv.cost(sv.Dense(), n).nnz, at=[1, 7, 1000])
     Right: 3 calls, each as expected.
     """
+    __tracebackhide__ = True  # an error in the learner's function is shown where it is, not on the way to it
     try:
         said = _compared(answer, expected, at, tolerance, "")
     except NotYet as wrong:
@@ -101,6 +102,7 @@ def check(answer, expected, at=None, *, tolerance=1e-6):
 
 def _compared(answer, expected, at, tolerance, where):
     """What was found right, in words."""
+    __tracebackhide__ = True
     if _missing(answer):
         raise NotYet(f"Not yet. {where}There is no answer: write yours where the ... stands, and run that cell.")
     if isfunction(expected):
@@ -136,6 +138,7 @@ def _is_pairs(expected):
 
 
 def _pairs(answer, expected, at, where):
+    __tracebackhide__ = True
     if isinstance(expected, str):
         expected = np.array([[c in _ON for c in line] for line in expected.split()])
     if isinstance(expected, Pattern):
@@ -147,6 +150,7 @@ def _pairs(answer, expected, at, where):
 
 
 def _pairs_at(answer, expected, shape, where):
+    __tracebackhide__ = True
     name = f"{where}At length {shape[0]:,}, " if isinstance(expected, Pattern) else where
     if isinstance(answer, Pattern):
         given = answer
@@ -168,6 +172,7 @@ def _pairs_at(answer, expected, shape, where):
 
 def _asked(rule, shape):
     """The mask of a function of one query and one key."""
+    __tracebackhide__ = True
     said = [_called(rule, pair) for pair in product(*map(range, shape))]
     if any(x is None for x in said):
         raise NotYet(f"Not yet. {_name(rule)} returns None: write its answer where the ... stands, with a return, and run that cell.")
@@ -199,6 +204,7 @@ def _heads(answer, expected, at, where):
 
 
 def _functions(answer, expected, at, tolerance):
+    __tracebackhide__ = True
     if at is None:
         raise ValueError("check needs at=, the arguments to call the functions with: at=[8, 16], or at=[(8, 3), (16, 5)] for two arguments")
     if not callable(answer):
@@ -215,6 +221,7 @@ def _functions(answer, expected, at, tolerance):
 
 
 def _entries(answer, expected, at, tolerance, where):
+    __tracebackhide__ = True
     if not isinstance(answer, Mapping) or set(answer) != set(expected):
         raise NotYet(f"Not yet. {where}A dict with the keys {', '.join(map(repr, expected))} is asked for.")
     for key, value in expected.items():
@@ -287,6 +294,7 @@ def _beside(got, want):
 
 
 def _called(function, arguments):
+    __tracebackhide__ = True
     try:
         found = function(*arguments)
     except NotImplementedError:

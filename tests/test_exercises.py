@@ -143,6 +143,16 @@ def test_notebooks_show_the_words_and_not_the_traceback():
     assert isinstance(caught.value, AssertionError)
 
 
+def test_an_error_in_an_answer_is_shown_where_it_is():
+    def broken(n):
+        return n / 0
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        check(broken, lambda n: n, at=[3])
+    shown = [entry.name for entry in caught.traceback.filter(caught)]
+    assert shown == ["test_an_error_in_an_answer_is_shown_where_it_is", "broken"]
+
+
 def test_checks_that_make_no_sense():
     with pytest.raises(ValueError, match="needs at="):
         check(lambda n: n, lambda n: n)

@@ -88,6 +88,7 @@ def context(theme="light"):
     >>> plt.close(fig)
     """
     look = _look(theme)
+    plt.draw_if_interactive()  # loads the backend: one that turns interactive mode on, as a notebook's does, must not do so in the context
     return mpl.rc_context({
         "figure.facecolor": look.paper, "axes.facecolor": look.paper, "savefig.facecolor": "auto", "text.color": look.ink,
         "axes.labelcolor": look.soft, "xtick.color": look.soft, "ytick.color": look.soft, "axes.edgecolor": look.grid,

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import os
 import subprocess
 import sys
 
@@ -155,3 +156,12 @@ print(sorted({'matplotlib', 'numba', 'sparsevis.kernels'} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['matplotlib']"
+
+
+def test_a_backend_that_turns_interactive_mode_on_keeps_it_on(tmp_path):
+    """As the one of notebooks does when it is loaded, which is at the first figure; without it the second figure is not shown."""
+    (tmp_path / "eager.py").write_text("from matplotlib.backends.backend_agg import *\nimport matplotlib\nmatplotlib.interactive(True)\n")
+    code = "import matplotlib as mpl, sparsevis as sv; sv.plots.mask(sv.Causal(), 4); print(mpl.is_interactive())"
+    env = dict(os.environ) | {"MPLBACKEND": "module://eager", "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.split() == ["True"]
