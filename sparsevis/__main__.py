@@ -11,7 +11,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from sparsevis import __version__, bench, commands
+from sparsevis import __version__, bench, commands, conformance
 
 __all__ = ["main"]
 
@@ -91,7 +91,7 @@ def _parser():
     _output(one)
 
     one = found.add_parser("golden", help="the conformance kit: sparsevis golden check my_package.kernels:attention --dialect flash")
-    _golden(one)
+    conformance.add_arguments(one)
 
     one = found.add_parser("bench", help="speed and memory beside PyTorch, JAX, SciPy and NumPy, as far as they are installed")
     bench.add_arguments(one)
@@ -99,24 +99,6 @@ def _parser():
 
     found.add_parser("info", help="versions, threads, GPU: what a bug report needs").set_defaults(run=_info)
     return parser
-
-
-def _golden(parser):
-    """Add `golden check`."""
-    found = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    one = found.add_parser("check", help="an implementation beside the reference, every element within its error budget")
-    one.add_argument("target", metavar="MODULE:FUNCTION", help="what to check; importing the module runs it")
-    one.add_argument("--backward", metavar="MODULE:FUNCTION", help="its gradients; autograd for those of PyTorch or JAX")
-    one.add_argument("--dialect", metavar="NAME", help="flash, flash-3, flash-varlen, flashinfer, sdpa or jax (default: our conventions)")
-    one.add_argument("--arrays", metavar="NAME", help="numpy, torch, torch:cuda, jax or cupy (default: the dialect's)")
-    one.add_argument("--dtype", default="float32", help="of the inputs (default: float32)")
-    one.add_argument("--level", default="quick", help="quick (the default), full or adversarial")
-    one.add_argument("--seed", type=int, default=0)
-    one.add_argument("--isolate", action="store_true", help="in a process of its own, so that a crash or a hang is a failing call")
-    one.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds a call may take there (default: 60)")
-    one.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON")
-    one.add_argument("--html", type=Path, metavar="FILE", help="write the report as a page, with a picture of where it fails")
-    one.set_defaults(run=commands.golden_check)
 
 
 def _about_pattern(found, name, text, example):

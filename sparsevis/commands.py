@@ -6,7 +6,6 @@ A file's ending says what is written: .png, .svg or .pdf, a picture; .html, a pa
 import ast
 import inspect
 import io
-import sys
 from html import escape
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from sparsevis import spoken
 from sparsevis.pattern import Pattern
 
-__all__ = ["animate", "compare", "cost", "diff", "golden_check", "lint", "list_patterns", "receptive", "show"]
+__all__ = ["animate", "compare", "cost", "diff", "lint", "list_patterns", "receptive", "show"]
 
 ENDINGS = (".png", ".svg", ".pdf", ".html")
 MOVING = (".gif", ".html", ".mp4")
@@ -147,29 +146,6 @@ def animate(arguments, rest):
         movie = plots.animate(receptive_field(spoken.stack(arguments.pattern, options, arguments.layers), n, query=-1))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     print(f"{movie.save(arguments.output)}: {len(movie)} frames")
-
-
-def golden_check(arguments, rest):
-    """An implementation beside the reference; the exit code is 1 where it fails, 3 where nothing could be tested."""
-    from sparsevis import golden
-    from sparsevis.golden.target import target
-
-    for file, ending in ((arguments.json, ".json"), (arguments.html, ".html")):
-        if file is not None and file.suffix != ending:
-            raise ValueError(f"{file} ends in {file.suffix or 'nothing'!r}, and needs to end in {ending}")
-    sys.path[:0] = [""] if "" not in sys.path else []  # the folder one stands in, as `python -m` has it
-    fn = target(arguments.target)
-    words = {"dialect": arguments.dialect, "arrays": arguments.arrays, "dtype": arguments.dtype, "level": arguments.level}
-    words |= {"seed": arguments.seed, "isolate": arguments.isolate, "timeout": arguments.timeout}
-    if arguments.backward:
-        words["backward"] = golden.autograd(fn) if arguments.backward == "autograd" else target(arguments.backward)
-    report = golden.check(fn, **words)
-    print(report)
-    for file, text in ((arguments.json, report.to_json), (arguments.html, report.to_html)):
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text() + "\n", encoding="utf-8")
-    return report.exit_code
 
 
 # ---------------------------------------------------------------- words and files

@@ -27,5 +27,6 @@ from sparsevis.golden.dialect import Dialect as Dialect
 from sparsevis.golden.model import Model as Model
 from sparsevis.golden.named import NAMED as NAMED
 from sparsevis.golden.report import Report as Report
+from sparsevis.golden.search import search as search
 from sparsevis.golden.vectors import check_vectors as check_vectors
 from sparsevis.golden.vectors import write_vectors as write_vectors

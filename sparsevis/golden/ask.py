@@ -69,6 +69,11 @@ class Asker:
             broken = broken or f"the result {shared[0][0]} shares memory with the input {shared[0][1]}"
         return Answer("fail", broken, got) if broken else Answer("got", "", got)
 
+    def _margins(self, problem):
+        """The arrays that the function fills itself."""
+        like = {"out": self.dialect.give(problem.do), "lse_out": self.dialect.give_lse(problem.dlse)}
+        return {name: Margin(x.shape, x.dtype) for name, x in like.items() if name in self.parameters}
+
     def _once(self, call, problem, said):
         """Raw results, and each array that was given with its bytes before the call."""
         lie, give = MEMORY[call.memory], self.library.give
@@ -77,9 +82,15 @@ class Asker:
         given = {name: give(x) for name, x in (host | more).items()}
         inputs = {name: (given[name], x.tobytes()) for name, x in (host | more).items()}
         qkv, said = [given[x] for x in "qkv"], {name: given.get(name, x) for name, x in said.items()}
+        margins = self._margins(problem)
+        filled = {name: give(margin.inside) for name, margin in margins.items()}
+        said |= self.dialect.renamed(filled)
         with np.errstate(all="ignore"):
             out = self.fn(*qkv, **said)
             raw = dict(zip(("o", "lse"), out if isinstance(out, tuple | list) else (out,), strict=False))
+            raw |= {name: filled[x] for name, x in (("o", "out"), ("lse", "lse_out")) if x in filled}
+            for name, margin in margins.items():
+                margin.look(name)
             if self.backward is not None and problem.finite:
                 do = lie(self.dialect.give(problem.do))
                 inputs["do"] = give(do), do.tobytes()
@@ -91,6 +102,20 @@ class Asker:
                 grads = self.backward(inputs["do"][0], *qkv, **self.dialect.renamed(extra), **again)
                 raw |= zip(("dq", "dk", "dv"), grads, strict=True)
         return raw, inputs
+
+
+class Margin:
+    """An array to be filled, in the middle of a larger one: all NaN, and what lies around it has to stay so."""
+
+    def __init__(self, shape, dtype, width=64):
+        size = int(np.prod(shape))
+        self.whole, self.at = np.full(size + 2 * width, np.nan, dtype), slice(width, width + size)
+        self.inside = self.whole[self.at].reshape(shape)
+
+    def look(self, name):
+        """Raise IndexError if the margin was written to."""
+        if not all(np.isnan(x.astype(float)).all() for x in (self.whole[: self.at.start], self.whole[self.at.stop :])):
+            raise IndexError(f"it wrote beyond the ends of {name}")
 
 
 def shape_of(problem, name):

@@ -5,7 +5,7 @@ mistakes: what makes these different stands in `VALUES` and `MEMORY`. Packed doc
 mathematics over another set of pairs: they need no other reference, and a kernel that takes a mask is asked them as well.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -123,9 +123,10 @@ class Call:
         if self.left is None and self.right in (0, None):
             return Causal() if self.right == 0 else Dense()
         window = SlidingWindow(self.left, self.right)
-        if not self.global_keys:
+        some = range(min(self.global_keys, self.nk if self.seen is None else self.seen))
+        if not some:
             return window
-        both = window | Global(tuple(range(min(self.global_keys, self.nk))), rows=False)
+        both = window | Global(tuple(some), rows=False)
         return Causal() & both if self.right == 0 else both
 
     @property
@@ -143,7 +144,8 @@ class Call:
         mask = np.zeros((self.nq, self.nk), bool)
         i = j = 0
         for nq, nk in zip(*self.documents, strict=True):
-            mask[i : i + nq, j : j + nk] = self.rule.mask(nq, nk, resolve_offset(nq, nk, self.offset)) if nq and nk else False
+            one = replace(self, nq=nq, nk=nk, lengths=None, key_lengths=None)
+            mask[i : i + nq, j : j + nk] = one.rule.mask(nq, nk, resolve_offset(nq, nk, self.offset)) if nq and nk else False
             i, j = i + nq, j + nk
         return mask
 
@@ -272,6 +274,14 @@ def _broadcast(x):
     return x
 
 
+def _among_nan(x):
+    """A part of a larger array whose rest is NaN: what is read beyond the ends is felt."""
+    room = np.full([n + 8 for n in x.shape[:-1]] + [x.shape[-1]], np.nan, x.dtype)
+    place = tuple(slice(4, 4 + n) for n in x.shape[:-1])
+    room[place] = x
+    return room[place]
+
+
 MEMORY = {
     "plain": lambda x: x,
     "strided": _strided,
@@ -279,4 +289,5 @@ MEMORY = {
     "Fortran order": np.asfortranarray,
     "read-only": _read_only,
     "broadcast": _broadcast,
+    "among NaN": _among_nan,
 }

@@ -65,6 +65,7 @@ def calls(level="quick", seed=0):
     found["values"] = [replace(one, values=v, **w) for v in VALUES for w in (near, {"nq": 8, "left": 3, "right": 0}, {"right": 0})]
     found["values"] += [replace(one, nq=5, nk=12, right=0, values=v) for v in VALUES if v.startswith("nan")]  # within one tile
     found["memory"] = [replace(one, memory=m, dv=5, values="equal keys" if m == "broadcast" else "normal", **near) for m in MEMORY]
+    found["state"] = _in_turns(replace(one, nq=19, nk=19))
     found |= _other_ways(one, heads)
     if size == "full":
         found["zero sizes"] = [replace(one, nq=a, nk=b, right=0) for a, b in ((0, 5), (5, 0), (0, 0))]
@@ -83,6 +84,17 @@ def calls(level="quick", seed=0):
         found["memory"] += [replace(heads, memory=m, values=v, batch=2) for m in MEMORY for v in strange]
         found["zero sizes"] += [replace(heads, nq=a, nk=b) for a, b in ((0, 1), (1, 0), (3, 1))]
     return found
+
+
+def _in_turns(one):
+    """Calls of one shape, one after the other and again: what a compiled kernel or a cache keeps of the first shows at the next."""
+    narrow, wide = replace(one, left=2, right=0), replace(one, left=9, right=0)
+    causal = replace(one, right=0)
+    return [
+        replace(causal, scale=0.2), causal, replace(causal, scale=0.2), narrow, wide, narrow, replace(causal, softcap=0.5), causal,
+        replace(causal, softcap=2.0), replace(one, pattern=Strided(3)), replace(one, pattern=Chunked(5)), replace(one, pattern=Strided(3)),
+        replace(causal, seed=one.seed + 1), causal,
+    ]  # fmt: skip
 
 
 def _other_ways(one, heads):

@@ -19,8 +19,9 @@ from sparsevis.golden.model import Model, dtype_of
 from sparsevis.golden.named import named
 from sparsevis.golden.report import Report
 from sparsevis.golden.shrink import smallest
+from sparsevis.golden.tightest import tightest
 
-__all__ = ["Judge", "Outcome", "check", "judge_of"]
+__all__ = ["Judge", "Outcome", "check", "judge_of", "report_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ class Outcome:
     deviations: tuple[Deviation, ...] = ()
     got: dict = field(default_factory=dict, repr=False)
     over: dict = field(default_factory=dict, repr=False)
+    earlier: tuple[Call, ...] = field(default=(), repr=False)  # what was asked before it
 
     @property
     def ratio(self):
@@ -128,12 +130,18 @@ def check(
     try:
         outcomes = [judge(call, family) for family, some in asked.items() for call in some]
         failing = [o for o in outcomes if o.status == "fail"]
-        found = diagnose(failing, judge) if failing else ()
         small = smallest(failing, judge) if failing and shrink else None
+        return report_of(fn, level if calls is None else "calls", judge, outcomes, small)
     finally:
         judge.ask.close()
+
+
+def report_of(fn, level, judge, outcomes, small=None):
+    """Return the Report of what came of some calls: what explains the failing ones, and how much rounding the others show."""
+    failing = [o for o in outcomes if o.status == "fail"]
+    found = tuple(diagnose(failing, judge)) if failing else ()
     name = getattr(fn, "__name__", type(fn).__name__)
-    return Report(name, level if calls is None else "calls", judge.dtype.name, judge.model, tuple(outcomes), tuple(found), small)
+    return Report(name, level, judge.dtype.name, judge.model, tuple(outcomes), found, small, tightest(outcomes, judge))
 
 
 def judge_of(
@@ -161,11 +169,12 @@ class Judge:
             raise TypeError(f"golden.check needs a function fn(q, k, v, ...), not a {type(fn).__name__}")
         self.backward, self.dialect, self.model, self.dtype = backward, dialect, model, dtype
         self.ask = Asker(fn, backward, dialect, dtype, deterministic)
-        self.back_parameters = self.ask.back_parameters
+        self.parameters, self.back_parameters, self.earlier = self.ask.parameters, self.ask.back_parameters, ()
 
     def __call__(self, call, family=""):
         """Return the Outcome of a call."""
         problem = self.problem(call)
+        earlier, self.earlier = self.earlier, (*self.earlier[-15:], call)
         answer = self.ask(call, problem)
         if answer.status != "got":
             return Outcome(call, family, answer.status, answer.reason, (), answer.got)
@@ -177,8 +186,8 @@ class Judge:
         deviations = tuple(compare(got, want))
         if deviations and deviations[0].ratio > 1:
             over = {name: ratios(x, want.values[name], want.errors[name]) for name, x in got.items()}
-            return Outcome(call, family, "fail", str(deviations[0]), deviations, got, over)
-        return Outcome(call, family, "pass", "", deviations)
+            return Outcome(call, family, "fail", str(deviations[0]), deviations, got, over, earlier)
+        return Outcome(call, family, "pass", "", deviations, got)
 
     def problem(self, call):
         """The arrays of a call."""

@@ -11,6 +11,8 @@ import numpy as np
 
 from sparsevis.golden.compare import ratios
 from sparsevis.golden.conventions import conventions
+from sparsevis.golden.model import weaker
+from sparsevis.golden.tightest import vague
 
 __all__ = ["diagnose", "explanations"]
 
@@ -43,13 +45,30 @@ def explanations(outcome, judge):
     want = judge.expected(problem)
     wrong = {name: ratios(x, want.values[name], want.errors[name]) > 1 for name, x in outcome.got.items()}
     if not any(wrong[name].any() for name in FORWARD if name in wrong):
-        return _gradients(outcome.got, want, problem, judge)
+        return _gradients(outcome, want, problem, judge)
     found, empty = [], ~problem.mask.any(-1)
-    for words, other in [("", problem), *conventions(outcome.call, problem)]:
+    for words, other in [("", problem), *conventions(outcome.call, problem), *_kept(outcome, problem)]:
         found += _readings(words, other, outcome, judge, empty)
     found = found if problem.finite else _nan(outcome.got, want, problem) + found  # NaN everywhere fits too many stories
     found = list(dict.fromkeys(found))
-    return found or _nan(outcome.got, want, problem) or _arithmetic(outcome, problem, judge) or _places(outcome.got, want, wrong, problem)
+    return (
+        found or _nan(outcome.got, want, problem) or _arithmetic(outcome, problem, judge, FORWARD)
+        or _places(outcome.got, want, wrong, problem)
+    )  # fmt: skip
+
+
+def _kept(outcome, problem):
+    """The call with what an earlier one of the same shape was asked."""
+    now, alike = outcome.call, ("nq", "nk", "d", "dv", "batch", "kv_heads", "group")
+    some = [c for c in reversed(outcome.earlier) if all(getattr(c, x) == getattr(now, x) for x in alike)]
+    for name in ("scale", "softcap"):
+        for value in dict.fromkeys(getattr(c, name) for c in some):
+            if value != getattr(problem, name):
+                yield f"state kept from an earlier call: its {name}", replace(problem, **{name: value})
+    masks = {mask.tobytes(): mask for mask in (c.mask for c in some) if mask.shape == problem.mask.shape}
+    for mask in masks.values():
+        if (mask != problem.mask).any():
+            yield "state kept from an earlier call: its pairs", replace(problem, mask=mask)
 
 
 def _readings(words, problem, outcome, judge, empty):
@@ -110,25 +129,13 @@ def _nan(got, want, problem):
     return ["NaN out of finite inputs"] if more else []
 
 
-def _arithmetic(outcome, problem, judge):
+def _arithmetic(outcome, problem, judge, parts):
     """Weaker arithmetic than declared, the least weak first; a budget that would allow anything explains nothing."""
-    halves = [judge.dtype.name] if judge.dtype.itemsize == 2 else ["float16", "bfloat16"]
-    weaker = {"the denominator sums the rounded P": {"rounded_sum": True}, "parts merged through their lse": {"merged": True}}
-    weaker |= {f"lse stored in {half}": {"lse": half} for half in halves} | {f"o stored in {half}": {"out": half} for half in halves}
-    for half in halves:
-        weaker |= {
-            f"P rounded to {half}": {"p": half}, f"scores stored in {half}": {"score": half},
-            f"q, k or v rounded to {half}": {"operand": half},
-        }  # fmt: skip
-    weaker |= {"q, k or v rounded to tf32": {"operand": "tf32"}, "P in 8 bits": {"p": "e4m3"}, "sums in float16": {"acc": "float16"}}
-    if judge.dtype == np.float64:
-        weaker = {"sums in float32": {"acc": "float32", "out": "float32", "lse": "float32"}} | weaker
-    for words, change in weaker.items():
+    parts = [x for x in parts if x in outcome.got]
+    for words, change in weaker(judge.dtype).items():
         want = judge.expected(problem, replace(judge.model, **change))
-        size = np.nanmax(np.abs(want.values["o"]), initial=1e-300)
-        vague = np.nanmedian(want.errors["o"]) > 0.02 * size if want.errors["o"].size else True
-        parts = [x for x in FORWARD if x in outcome.got]
-        if not vague and all((ratios(outcome.got[x], want.values[x], want.errors[x]) <= 1).all() for x in parts):
+        if not vague(want, parts) and all((ratios(outcome.got[x], want.values[x], want.errors[x]) <= 1).all() for x in parts):
+            words = words if parts[0] in FORWARD else words.replace("P rounded", "P or dS rounded")
             return [f"weaker arithmetic than declared: {words}"]
     return []
 
@@ -167,8 +174,9 @@ def _named_rows(bad, mask):
     return [x for x in sorted(alike, key=alike.get, reverse=True) if alike[x] > 0.7] or ["scattered rows"]
 
 
-def _gradients(got, want, problem, judge):
+def _gradients(outcome, want, problem, judge):
     """Mistakes of a backward pass whose forward pass is right."""
+    got = outcome.got
     with np.errstate(all="ignore"):
         wrong = [x for x in ("dq", "dk", "dv") if x in got and (ratios(got[x], want.values[x], want.errors[x]) > 1).any()]
     scale = problem.q.shape[-1] ** -0.5 if problem.scale is None else problem.scale
@@ -184,6 +192,8 @@ def _gradients(got, want, problem, judge):
     for words, dlse in (("gradient of the lse ignored", 0 * problem.dlse), ("gradient of the lse with the wrong sign", -problem.dlse)):
         if "dlse" in judge.back_parameters and fits(judge.expected(replace(problem, dlse=dlse)).values):
             found.append(words)
+    if not found and all(np.isfinite(got[x]).all() for x in wrong):
+        found = _arithmetic(outcome, problem, judge, [*wrong, *({"dq", "dk", "dv"} & set(got) - set(wrong))])
     parts = ", ".join(wrong)
     features = {"there is a softcap": problem.softcap, "there is a bias": problem.bias, "there are sinks": problem.sinks}
     places = [words for words, value in features.items() if value is not None]

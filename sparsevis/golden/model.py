@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-__all__ = ["Model", "dtype_of"]
+__all__ = ["Model", "dtype_of", "tighter", "weaker"]
 
 UNIT = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "float16": 2.0**-11, "bfloat16": 2.0**-8, "e4m3": 2.0**-4, None: 0.0}
 HALF_STEP = {  # half the smallest subnormal: what storing loses near 0
@@ -107,3 +107,36 @@ class Model:
 
     def __repr__(self):
         return f"Model({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in fields(self) if getattr(self, f.name) != f.default)})"
+
+
+def weaker(dtype):
+    """Return {words: fields of a Model}: roundings that a kernel may make without saying so, the least weak first.
+
+    >>> list(weaker(np.dtype("float16")))[:3]
+    ['the denominator sums the rounded P', 'parts merged through their lse', 'lse stored in float16']
+    """
+    halves = [dtype.name] if dtype.itemsize == 2 else ["float16", "bfloat16"]
+    found = {"the denominator sums the rounded P": {"rounded_sum": True}, "parts merged through their lse": {"merged": True}}
+    found |= {f"lse stored in {half}": {"lse": half} for half in halves} | {f"o stored in {half}": {"out": half} for half in halves}
+    for half in halves:
+        found |= {
+            f"P rounded to {half}": {"p": half}, f"scores stored in {half}": {"score": half}, f"dP stored in {half}": {"dp": half},
+            f"gradients carried in {half}": {"carry": half}, f"q, k or v rounded to {half}": {"operand": half},
+        }  # fmt: skip
+    found |= {"q, k or v rounded to tf32": {"operand": "tf32"}, "P in 8 bits": {"p": "e4m3"}, "sums in float16": {"acc": "float16"}}
+    single = {"acc": "float32", "out": "float32", "lse": "float32"}
+    return {"sums in float32": single} | found if dtype == np.float64 else found
+
+
+def tighter(dtype):
+    """Return {words: fields of a Model}: less rounding than is usual for a dtype, the least first.
+
+    >>> list(tighter(np.dtype("float32")))
+    ['sums in float64', 'sums in steps of 16, one softmax a row', 'sums in steps of 16']
+    """
+    steps = {"sums in steps of 16, one softmax a row": {"step": 16, "tile": None}, "sums in steps of 16": {"step": 16, "tile": 16}}
+    if dtype == np.float64:
+        return steps
+    exact = {"sums in float64": {"acc": "float64", "p": None, "tile": None}}
+    unrounded = {"P not rounded": {"p": None}} if dtype.itemsize == 2 else {}
+    return exact | {f"{words}, P not rounded": change | unrounded["P not rounded"] for words, change in steps.items() if unrounded} | unrounded | steps

@@ -44,7 +44,10 @@ def drawn(outcome):
             parts.append(f'<rect x="{call.nk * cell + 3}" y="{i * cell}" width="6" height="{cell - 0.5}" fill="{bad}"/>')
     below = call.nq * cell + 3
     parts += [f'<rect x="{j * cell}" y="{below}" width="{cell - 0.5}" height="6" fill="{bad}"/>' for j in np.flatnonzero(columns)]
-    size = f'width="{call.nk * cell + 12}" height="{call.nq * cell + 12}"'
+    size = f'width="{call.nk * cell + 12}" height="{call.nq * cell + 12}" role="img"'
     frame = f'<rect width="{call.nk * cell}" height="{call.nq * cell}" fill="none" stroke="#888" stroke-width="0.5"/>'
-    says = escape(f"queries (rows) and keys of {call!r}; orange: beyond the budget")
+    wrong = [f"{rows.sum()} of {rows.size} queries"] if rows.any() else []
+    wrong += [f"the gradients of {columns.sum()} of {columns.size} keys"] if columns.any() else []
+    says = f"Rows are queries, columns keys, boxes the allowed pairs. Beyond the budget, orange: {escape(' and '.join(wrong) or 'none')}."
+    says += f"<br><code>{escape(repr(call))}</code>"
     return f'<figure><svg xmlns="http://www.w3.org/2000/svg" {size}>{frame}{"".join(parts)}</svg><figcaption>{says}</figcaption></figure>'

@@ -3,12 +3,12 @@
 import json
 from collections import Counter
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 
 from sparsevis.golden.model import Model
-from sparsevis.golden.picture import drawn, written
+from sparsevis.golden.page import page
+from sparsevis.golden.picture import written
 from sparsevis.tabular import Tabular
 
 __all__ = ["Report"]
@@ -30,6 +30,8 @@ class Report(Tabular):
         What explains the failures, and how many of the failing calls looked at it explains; best first.
     smallest : Outcome or None
         The simplest call that was found to fail; `smallest.call` is code.
+    tightest : (str, Model, int) or None
+        The least rounding that explains the calls nearest to their budget, and how many of them were looked at.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Report(Tabular):
     outcomes: tuple
     diagnosis: tuple
     smallest: object = None
+    tightest: tuple | None = None
 
     @property
     def counts(self):
@@ -62,6 +65,13 @@ class Report(Tabular):
     def worst(self, most=5):
         """Return the failing outcomes, those furthest beyond their budget first."""
         return sorted((o for o in self.outcomes if o.status == "fail"), key=lambda o: -o.ratio)[:most]
+
+    def worst_of_families(self, most=5):
+        """Return the failing outcome furthest beyond its budget of each family, those furthest first."""
+        found = {}
+        for o in self.worst(len(self.outcomes)):
+            found.setdefault(o.family, o)
+        return list(found.values())[:most]
 
     @property
     def telling(self):
@@ -100,6 +110,7 @@ class Report(Tabular):
             "families": [{x: _plain(y) for x, y in r.items()} for r in self.to_dicts()],
             "diagnosis": [{"words": words, "calls": calls} for words, calls in self.diagnosis], "failing": failing,
             "smallest": None if self.smallest is None else {"call": repr(self.smallest.call), "reason": self.smallest.reason},
+            "tightest": None if self.tightest is None else dict(zip(("words", "model", "calls"), map(_said, self.tightest), strict=True)),
         }  # fmt: skip
 
     def to_json(self):
@@ -109,12 +120,17 @@ class Report(Tabular):
     def _unsupported(self):
         return Counter(o.reason[:80] for o in self.outcomes if o.status == "unsupported").most_common()
 
-    def _heading(self):
+    @property
+    def summary(self):
+        """How many calls apply, failed, and were not supported, in words."""
         n, all_ = self.counts, len(self.outcomes)
-        verdict = "conforms" if self.ok else "FAILS" if n["fail"] else "NOTHING WAS TESTED"
         missing = f", {n['unsupported']} not supported" if n["unsupported"] else ""
         failed = f", {n['fail']} failed" if n["fail"] else ""
-        return f"{self.name}: {verdict}. {n['pass'] + n['fail']} of {all_} calls apply ({self.level}, {self.dtype}){failed}{missing}"
+        return f"{n['pass'] + n['fail']} of {all_} calls apply ({self.level}, {self.dtype}){failed}{missing}"
+
+    def _heading(self):
+        verdict = "conforms" if self.ok else "FAILS" if self.counts["fail"] else "NOTHING WAS TESTED"
+        return f"{self.name}: {verdict}. {self.summary}"
 
     def _cells(self):
         def line(row):
@@ -127,8 +143,13 @@ class Report(Tabular):
         notes = [f"not supported: {', '.join(f'{why} ({n})' for why, n in self._unsupported())}"] if self.counts["unsupported"] else []
         if self.diagnosis:
             notes += ["diagnosis: " + "\n  or also: ".join(f"{words} (explains {n})" for words, n in self.diagnosis[:4])]
+        some = [f"{o.family}: {o.call!r}\n    {o.reason}" for o in self.worst_of_families(3)]
+        notes += ["furthest beyond their budget:\n  " + "\n  ".join(some)] if some else []
         if self.smallest is not None:
             notes += [f"smallest failing call: {self.smallest.call!r}\n  {self.smallest.reason}", *written(self.smallest)]
+        if self.tightest is not None:
+            words, model, calls = self.tightest
+            notes += [f"tightest model that passes ({calls} calls): {words}, {model!r}"]
         return notes
 
     def _repr_html_(self):
@@ -141,10 +162,11 @@ class Report(Tabular):
         >>> "<b>" in report.to_html(), report.exit_code
         (False, 3)
         """
-        policy = "default-src 'none'; style-src 'unsafe-inline'"
-        head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><title>{escape(self.name)}</title>'
-        shown = "" if self.telling is None else drawn(self.telling)
-        return f"<!doctype html><html><head>{head}</head><body>{self._repr_html_()}{shown}</body></html>"
+        return page(self)
+
+
+def _said(x):
+    return repr(x) if isinstance(x, Model) else x
 
 
 def _plain(x):

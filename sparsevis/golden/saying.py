@@ -13,7 +13,7 @@ PAIRS = ("causal", "window", "global_keys", "pattern", "layout", "mask")
 NUMBERS = ("scale", "softcap", "sinks", "bias")
 PACKED = ("lengths", "key_lengths", "cu_seqlens_q", "cu_seqlens_k", "max_seqlen_q", "max_seqlen_k")
 PLACES = (*PACKED, "kv_lengths", "positions")
-KNOWN = (*PAIRS, *NUMBERS, "offset", *PLACES, "o", "lse", "dlse")
+KNOWN = (*PAIRS, *NUMBERS, "offset", *PLACES, "out", "lse_out", "o", "lse", "dlse")
 
 
 def said_of(dialect, call, problem, parameters):

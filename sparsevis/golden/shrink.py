@@ -1,18 +1,21 @@
 """The smallest call that still fails: the numbers of a call are made smaller one at a time, never the floats in its arrays.
 
 Shrinking thousands of floats takes minutes and ends in noise; shrinking a dozen small integers takes a second and ends in a sentence.
+Where hypothesis is installed it then draws calls within the smallest, as several numbers may have to change together.
 """
 
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from time import monotonic
 
 from sparsevis.golden.call import Call
 
-__all__ = ["smallest"]
+__all__ = ["size_of", "smallest"]
 
 ORDER = ["memory", "batch", "bias", "sinks", "softcap", "scale", "global_keys", "seen", "group", "kv_heads", "nq", "nk", "d", "dv"]
 ORDER += ["left", "right", "values", "offset", "seed"]
 PLAIN = {f.name: f.default for f in fields(Call)}
+DRAWN = 2.0  # seconds of drawing
 
 
 def smallest(failing, judge, seconds=5.0):
@@ -21,7 +24,7 @@ def smallest(failing, judge, seconds=5.0):
     Every step is judged anew, so a failure that depends on earlier calls may stay as large as it was found.
     """
     end = monotonic() + seconds
-    best = min(failing, key=lambda outcome: _size(outcome.call))
+    best = min(failing, key=lambda outcome: size_of(outcome.call))
     changed = True
     while changed and monotonic() < end:
         changed = False
@@ -32,7 +35,42 @@ def smallest(failing, judge, seconds=5.0):
                 break
             if monotonic() > end:
                 break
-    return best
+    return _drawn(best, judge)
+
+
+def _drawn(best, judge):
+    """The smallest failing Outcome that hypothesis finds within a failing call, if it is smaller."""
+    if find_spec("hypothesis") is None or size_of(best.call)[0] <= 1 or best.call.lengths is not None or best.call.valid is not None:
+        return best
+    import hypothesis
+    from hypothesis import strategies as st
+
+    found, end = [best], monotonic() + DRAWN
+
+    def smaller(call):
+        if call is None or monotonic() > end or not size_of(call) < size_of(found[-1].call):
+            return False
+        outcome = _judged(judge, call, best.family)
+        if outcome is not None and outcome.status == "fail":
+            found.append(outcome)
+            return True
+        return False
+
+    fields_of = {name: getattr(best.call, name) for name in ORDER if getattr(best.call, name) != PLAIN[name]}
+    numbers = {x: st.integers(PLAIN[x] if x in ("d", "dv") else min(1, now), now) if type(now) is int and now > 0 else st.sampled_from(
+        [PLAIN[x], now]) for x, now in fields_of.items()}  # fmt: skip
+    some = st.fixed_dictionaries(numbers).map(lambda change: next(_changed(best.call, **change), None))
+    quiet = {"database": None, "deadline": None, "derandomize": True, "max_examples": 100, "phases": [hypothesis.Phase.generate]}
+    quiet["suppress_health_check"] = list(hypothesis.HealthCheck)
+    while monotonic() < end:
+        before = found[-1]
+        try:
+            hypothesis.find(some, smaller, settings=hypothesis.settings(**quiet))
+        except hypothesis.errors.HypothesisException:
+            pass
+        if found[-1] is before:
+            break
+    return found[-1]
 
 
 def _judged(judge, call, family):
@@ -42,7 +80,8 @@ def _judged(judge, call, family):
         return None  # the changed call makes no sense: a pattern for another length
 
 
-def _size(call):
+def size_of(call):
+    """How large a call is: its pairs over all heads and entries, then how many of its words are not the plain ones."""
     return call.nq * call.nk * call.kv_heads * call.group * call.batch, sum(getattr(call, f) != PLAIN[f] for f in PLAIN)
 
 

@@ -31,6 +31,7 @@ from sparsevis.golden.dialect import Dialect
 from sparsevis.golden.draws import problem_of
 from sparsevis.golden.model import Model, dtype_of
 from sparsevis.golden.report import Report
+from sparsevis.golden.tightest import tightest
 
 __all__ = ["Vector", "check_vectors", "vectors_of", "write_vectors"]
 
@@ -80,7 +81,7 @@ def write_vectors(folder, *, calls=None, level="quick", dtype="float32", model=N
     return [vector.name for vector in made]
 
 
-def check_vectors(folder, outputs, *, name="outputs"):
+def check_vectors(folder, outputs=None, *, name=None):
     """Judge what another program made of the vectors in a folder: a Report, as that of `check`.
 
     Parameters
@@ -89,7 +90,8 @@ def check_vectors(folder, outputs, *, name="outputs"):
         What `write_vectors` wrote. Every claim in it is checked; a file that is not right is refused (`golden.npy.Refused`).
     outputs : path or dict
         A folder of files CASE.o.npy, CASE.lse.npy, CASE.dq.npy, CASE.dk.npy, CASE.dv.npy, or {case: {"o": array, ...}}; of any of them.
-    name : str
+        Left out, the values in the folder are held against what the reference says here and now.
+    name : str, optional
         What the report calls them.
 
     Examples
@@ -104,12 +106,23 @@ def check_vectors(folder, outputs, *, name="outputs"):
     False
     """
     said, some = manifest.load(folder)
+    name = name or ("the vectors themselves" if outputs is None else "outputs")
+    outputs = {name: _again(*vector) for name, _, *vector in some} if outputs is None else outputs
     given = _outputs(outputs, [x[0] for x in some], said["dtype"])
     judge = Given({name: (call, problem) for name, call, problem, _ in some}, Model(**said["model"]), dtype_of(said["dtype"]))
     outcomes = [_judged(*vector, given.get(vector[0], {})) for vector in some]
     failing = [x for x in outcomes if x.status == "fail"]
     explained = tuple(diagnose(failing, judge)) if failing else ()
-    return Report(name, f"vectors of spec {manifest.SPEC}", said["dtype"], judge.model, tuple(outcomes), explained)
+    level, narrow = f"vectors of spec {manifest.SPEC}", tightest(outcomes, judge)
+    return Report(name, level, said["dtype"], judge.model, tuple(outcomes), explained, None, narrow)
+
+
+def _again(problem, want):
+    """The results of the reference, those that a vector has."""
+    dlse = problem.dlse if problem.dlse.any() else None
+    back = {"do": problem.do, "dlse": dlse} if "dq" in want.values else {}
+    found = expect(problem.q, problem.k, problem.v, **problem.options(), **back).values
+    return {part: found[part] for part in want.values}
 
 
 class Given(Judge):
@@ -137,7 +150,7 @@ def _judged(name, call, problem, want, got):
     if deviations and deviations[0].ratio > 1:
         over = {part: ratios(x, want.values[part], want.errors[part]) for part, x in got.items()}
         return Outcome(call, family, "fail", str(deviations[0]), deviations, got, over)
-    return Outcome(call, family, "pass", "", deviations)
+    return Outcome(call, family, "pass", "", deviations, got)
 
 
 def _outputs(outputs, names, dtype):
