@@ -1,11 +1,9 @@
 """Variants of the Hopper kernel beside FlexAttention and cuDNN on one GPU: python benchmarks/gpu_variants.py [CASE [VARIANT]].
 
-CASE and VARIANT are parts of names.
-Needs PyTorch, Triton and numba-cuda on compute capability 9.0. Every variant is held against float64 on sampled rows, then timed (median);
-TFLOP/s count allowed pairs alone. One that fails says why, and the rest go on. Launches are made here, so the package's host code is not
-part of what is measured.
+CASE and VARIANT are parts of names. Needs PyTorch, Triton and numba-cuda on compute capability 9.0. Every variant is held against float64
+on sampled rows, then timed (median); TFLOP/s count allowed pairs alone. One that fails says why, and the rest go on. What is timed is the
+kernel: plans are made before.
 """
-import ctypes
 import fcntl
 import math
 import sys
@@ -19,17 +17,17 @@ if not hasattr(np, "row_stack"):                       # numba-cuda 0.30 still a
     np.row_stack = np.vstack  # noqa: NPY201
 
 import torch
-from cuda.bindings import driver as cu
-from numba.cuda import types
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from triton.testing import do_bench
 
 import sparsevis as sv
+from sparsevis.arrays import seen
 from sparsevis.kernels import cuda_wgmma
+from sparsevis.kernels._cuda_call import sized
 
-HEADS, START, LIMIT = 16, time.time(), 215             # seconds for everything
+HEADS, START, LIMIT = 16, time.time(), 285             # seconds for everything
 torch._dynamo.config.recompile_limit = 64
 FLEX, MASK = torch.compile(flex_attention, dynamic=False), torch.compile(create_block_mask)
 CASES = {
@@ -40,114 +38,42 @@ CASES = {
 }
 
 
-def variants(d, sms):
-    """Name -> (tile, flags of the factory, blocks of threads or None for one an item, heads side by side)."""
-    whole, halves = (128, 128), {"halves": True}
-    stream = {"halves": True, "stream": True}
-    yield "plain, head by head", (whole, {}, None, 1)
-    yield "plain", (whole, {}, None, HEADS)
-    yield "persistent", (whole, {}, sms, HEADS)
-    yield "halves", (whole, halves, None, HEADS)
-    yield "halves, persistent", (whole, halves, sms, HEADS)
-    yield "stream", (whole, {"stream": True}, sms, HEADS)
-    yield "stream, halves", (whole, stream, sms, HEADS)
-    yield "stream, halves, head by head", (whole, stream, sms, 1)
-    yield "stream, halves, no turns", (whole, {**stream, "turns": False}, sms, HEADS)
-    yield "stream, halves, lazy", (whole, {**stream, "lazy": True}, sms, HEADS)
+def variants(d):
+    """Name -> (tile, flags of the factory, whether blocks of threads walk on from item to item)."""
+    yield "128x128", (128, 128), {}, False
+    yield "128x128, walking", (128, 128), {}, True
+    yield "128x128, walking, no edge", (128, 128), {"edge": False}, True
+    yield "128x128, walking, no turns", (128, 128), {"turns": False}, True
+    yield "128x96, walking", (128, 96), {}, True
     if d == 64:
-        yield "stream, halves, 4 stages", (whole, {**stream, "stages": 4}, sms, HEADS)
-        yield "stream, halves, 1 in 4 polynomial", (whole, {**stream, "polynomial": 2}, sms, HEADS)
-        yield "192x128", ((192, 128), {}, None, HEADS)
-        yield "192x128, lazy", ((192, 128), {"lazy": True}, None, HEADS)
-        yield "192x128, 1 in 4 polynomial", ((192, 128), {"polynomial": 2}, None, HEADS)
-        yield "192x128, stream, halves", ((192, 128), stream, sms, HEADS)
-        yield "192x128, stream, halves, lazy", ((192, 128), {**stream, "lazy": True}, sms, HEADS)
-        yield "192x128, stream, halves, no turns", ((192, 128), {**stream, "turns": False}, sms, HEADS)
-        yield "64x128, two blocks an SM", ((64, 128), {"blocks": 2}, None, HEADS)
-        yield "64x128, two blocks, stream, halves", ((64, 128), {**stream, "blocks": 2}, 2 * sms, HEADS)
-    else:
-        yield "plain, no edge", (whole, {"edge": False}, None, HEADS)
-        yield "plain, lazy", (whole, {"lazy": True}, None, HEADS)
-    yield "64x64, two blocks, stream", ((64, 64), {"blocks": 2, "stream": True}, 2 * sms, HEADS)
-
-
-# ---------------------------------------------------------------- the driver, in short
-
-def checked(result):
-    if int(result[0]):
-        raise RuntimeError(str(result[0]))
-    return result[1] if len(result) == 2 else result[1:]
-
-
-def tensor_map(x, box_rows):
-    """The address of the copy engine's view of (heads, n, d), kept alive by the tensor it lies in."""
-    heads, n, d = x.shape
-    wide, narrow = cu.cuuint64_t, cu.cuuint32_t
-    encoded = checked(cu.cuTensorMapEncodeTiled(
-        cu.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, x.data_ptr(), [wide(d), wide(n), wide(heads)],
-        [wide(d * 2), wide(n * d * 2)], [narrow(64), narrow(box_rows), narrow(1)], [narrow(1)] * 3,
-        cu.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE, cu.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
-        cu.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_256B, cu.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE))
-    return torch.frombuffer(bytearray(ctypes.string_at(int(encoded.getPtr()), 128)), dtype=torch.uint8).cuda()
-
-
-class Launcher:
-    """A kernel of numbers alone, started by the driver."""
-
-    def __init__(self, built):
-        compiled = built.kernel.compile(tuple(getattr(types, name) for name in built.signature))
-        function = compiled._codelibrary.get_cufunc()
-        most = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        checked(cu.cuKernelSetAttribute(most, built.shared, function.handle, function.device.id))
-        c_types = {"uint64": ctypes.c_uint64, "uint32": ctypes.c_uint32, "float32": ctypes.c_float}
-        self.built, self.function = built, checked(cu.cuKernelGetFunction(function.handle))
-        self.slots = [c_types[name]() for name in built.signature]
-        self.block = (ctypes.c_void_p * len(self.slots))(*map(ctypes.addressof, self.slots))
-        self.registers, self.local = compiled.regs_per_thread, compiled.local_mem_per_thread
-
-    def __call__(self, grid, values):
-        for slot, value in zip(self.slots, values, strict=True):
-            slot.value = value
-        checked(cu.cuLaunchKernel(self.function, grid, 1, 1, self.built.threads, 1, 1, self.built.shared,
-                                  torch.cuda.current_stream().cuda_stream, ctypes.addressof(self.block), 0))
-
-
-COMPILED = {}
-
-
-def compiled(d, block, flags):
-    key = (d, block, *sorted(flags.items()))
-    if key not in COMPILED:
-        COMPILED[key] = Launcher(cuda_wgmma.make_attend(d, d, block, **flags))
-    return COMPILED[key]
+        yield "128x128, walking, 4 stages", (128, 128), {"stages": 4}, True
+        yield "128x64, walking, 4 stages", (128, 64), {"stages": 4}, True
+        for block in ((64, 128), (64, 96), (64, 64)):
+            for way in ({"blocks": 2}, {"blocks": 2, "edge": False}, {"blocks": 3}):
+                if block[1] < 96 or way != {"blocks": 3}:
+                    yield f"{block[0]}x{block[1]}, walking, {way}", block, way, True
+        yield "64x128, two blocks", (64, 128), {"blocks": 2}, False
+        yield "192x128", (192, 128), {}, False
+        yield "192x128, walking", (192, 128), {}, True
+        yield "192x128, walking, no edge", (192, 128), {"edge": False}, True
+        yield "192x128, walking, no turns", (192, 128), {"turns": False}, True
+        yield "192x96, walking", (192, 96), {}, True
+        yield "192x64, walking, 3 stages", (192, 64), {"stages": 3}, True
 
 
 # ---------------------------------------------------------------- one variant of one case
 
-def words(layout):
-    """The layout's arrays as the kernel reads them, on the device."""
-    tiles = np.pad(layout.tiles, ((0, 0), (0, 0), (0, -layout.tiles.shape[2] % 4))).view(np.int32)
-    arrays = [np.zeros(HEADS), np.argsort(-np.diff(layout.indptr), kind="stable"), layout.indptr, layout.indices, layout.kind]
-    arrays = [np.ascontiguousarray(x, np.int32) for x in arrays] + [np.ascontiguousarray(tiles)]
-    arrays.append(cuda_wgmma.parts_of(tiles.view(np.uint32)).view(np.int32))
-    return [torch.from_numpy(x).cuda() if x.size else torch.zeros(1, dtype=torch.int32, device="cuda") for x in arrays]
-
-
-def prepared(q, k, v, layout, kernel, blocks, span):
+def prepared(q, k, v, layout, block, flags, walking):
     """A function of nothing that runs the kernel, and the results it writes to."""
-    n, d = q.shape[1:]
-    o, lse = torch.full_like(q, float("nan")), torch.full((HEADS, n), float("nan"), device="cuda")
-    lists, none = words(layout), torch.full((HEADS,), -math.inf, device="cuda")
-    lists.insert(6, none)
-    maps = [tensor_map(x, rows) for x, rows in zip((q, k, v), (layout.block[0], layout.block[1], layout.block[1]), strict=True)]
-    rows = layout.grid[0]
-    items, alive = rows * HEADS, (lists, maps)
-    values = [x.data_ptr() for x in (*maps, o, lse, *lists)]
-    values += [HEADS, 1, n, rows, items, span, d * 2, n * d * 2, math.log2(math.e) / math.sqrt(d), 0.0]
-
-    def run(alive=alive):
-        kernel(min(blocks or items, items), values)
-    return run, o, lse
+    heads, n, d = q.shape
+    arrays = [seen(x[None]) for x in (q, k, v)]
+    built = cuda_wgmma.make_attend(d, d, block, **flags)
+    plan = cuda_wgmma.planned(sized("cuda_wgmma", arrays), layout, built, d**-0.5, None, flags.get("blocks", 1))
+    if not walking:
+        plan.grid = heads * -(-n // block[0])
+    o, lse = torch.full_like(q, float("nan")), torch.full((heads, n), float("nan"), device="cuda")
+    stream = torch.cuda.current_stream().cuda_stream
+    return lambda: plan(arrays, seen(o), seen(lse), plan.none, stream), o, lse, plan.start
 
 
 def errors(pattern, q, k, v, o, lse):
@@ -204,8 +130,7 @@ def peers(name, rule, n, q, k, v):
 
 
 def main(only="", which=""):
-    sms = torch.cuda.get_device_properties(0).multi_processor_count
-    print(torch.cuda.get_device_name(), torch.__version__, "SMs", sms, flush=True)
+    print(torch.cuda.get_device_name(), torch.__version__, flush=True)
     for d in (64, 128):
         for name, (pattern, n, rule) in CASES.items():
             if only not in f"{name} d={d}" or time.time() - START > LIMIT:
@@ -214,14 +139,13 @@ def main(only="", which=""):
             q, k, v = (torch.randn(HEADS, n, d, device="cuda", dtype=torch.bfloat16) for _ in range(3))
             other = peers(name, rule, n, q, k, v)
             print(f"{name} n={n} d={d}: " + ", ".join(f"{x} {ms:.3f} ms" for x, ms in other.items()), flush=True)
-            for label, (block, flags, blocks, span) in variants(d, sms):
+            for label, block, flags, walking in variants(d):
                 if which not in label or time.time() - START > LIMIT:
                     continue
                 try:
                     layout = sv.Layout.of(pattern, n, block=block)
-                    kernel = compiled(d, block, flags)
+                    run, o, lse, kernel = prepared(q, k, v, layout, block, flags, walking)
                     with turn():
-                        run, o, lse = prepared(q, k, v, layout, kernel, blocks, span)
                         run()
                         torch.cuda.synchronize()
                         wrong = errors(pattern, q, k, v, o, lse)

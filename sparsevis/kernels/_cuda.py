@@ -4,7 +4,7 @@ Arrays on a GPU are read where they lie, on their owner's stream, and results ar
 streams have no name. NumPy arrays are copied over, and results back. A kernel sees (batch, heads, n, d) of any strides.
 """
 from contextlib import contextmanager, nullcontext
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 from warnings import catch_warnings, simplefilter
 
@@ -208,16 +208,27 @@ class Inputs:
 
     def _features(self, softcap=None, sinks=None, slopes=None, key_mask=None, bias=None, offset=0):
         """A tuple for the kernels; what is not asked for is neutral: no cap, sinks of -inf, slopes of 0, no masks, no bias."""
-        sinks, slopes, key_mask, bias = (None if x is None else on_host(x) for x in (sinks, slopes, key_mask, bias))
         dtype = np.dtype(type(self.scale))
+        if softcap is sinks is slopes is key_mask is bias is None:
+            return (*_neutral(self.heads, self.nk, dtype, 0 if SIMULATED else cuda.get_current_device().id), np.int64(offset))
+        sinks, slopes, key_mask, bias = (None if x is None else on_host(x) for x in (sinks, slopes, key_mask, bias))
         f = features((self.heads, self.nq, self.nk), dtype, softcap, sinks, slopes, key_mask, bias, offset)
-        sinks = np.full(self.heads, -np.inf, dtype) if f.sinks is None else f.sinks
-        slopes = np.zeros(self.heads, dtype) if f.slopes is None else f.slopes
-        kept = np.empty((0, self.nk), bool) if f.key_mask is None else f.key_mask
-        bias, which = _matrices(f.bias, self.heads, dtype)
-        arrays = (upload(np.ascontiguousarray(x)) for x in (sinks, slopes, kept, bias, which))
-        plain = softcap is None and f.slopes is None and f.bias is None
-        return (np.int64(plain), dtype.type(softcap or 0), *arrays, np.int64(offset))
+        return (*_uploaded_features(softcap, f.sinks, f.slopes, f.key_mask, f.bias, self.heads, self.nk, dtype), np.int64(offset))
+
+
+@lru_cache(64)
+def _neutral(heads, nk, dtype, device):
+    """What stands for no feature at all: uploaded once, so that a call copies nothing and a CUDA graph may record it."""
+    return _uploaded_features(None, None, None, None, None, heads, nk, dtype)
+
+
+def _uploaded_features(softcap, sinks, slopes, key_mask, bias, heads, nk, dtype):
+    plain = softcap is None and slopes is None and bias is None
+    sinks = np.full(heads, -np.inf, dtype) if sinks is None else sinks
+    slopes = np.zeros(heads, dtype) if slopes is None else slopes
+    kept = np.empty((0, nk), bool) if key_mask is None else key_mask
+    arrays = (upload(np.ascontiguousarray(x)) for x in (sinks, slopes, kept, *_matrices(bias, heads, dtype)))
+    return np.int64(plain), dtype.type(softcap or 0), *arrays
 
 
 def _matrices(bias, heads, dtype):
@@ -284,7 +295,7 @@ def _words(layout):
     if len(layout.indices) >= 2**31:
         raise NotImplementedError(f"the layout lists {len(layout.indices):,} tiles, more than a 32-bit number counts: take larger tiles")
     missing = -layout.tiles.shape[2] % 4
-    tiles = np.pad(layout.tiles, ((0, 0), (0, 0), (0, missing))).view(np.uint32)
+    tiles = np.ascontiguousarray(np.pad(layout.tiles, ((0, 0), (0, 0), (0, missing)))).view(np.uint32)       # a transposed one's are not
     narrow = (_longest_first(layout).ravel(), layout.indptr, layout.indices, layout.kind)
     return (*(upload(np.ascontiguousarray(x, np.int32)) for x in narrow), upload(tiles))
 

@@ -111,12 +111,11 @@ class TensorMaps:
         if (address, i) not in self.kept:
             if len(self.kept) > 3000:
                 self.kept.clear()
-            batch, heads, n, d = self.sizes.shapes[i]
-            by_batch, by_head, by_row, _ = self.sizes.strides[i]
-            if batch > 1 and heads > 1 and by_batch != heads * by_head:
-                raise ValueError(f"{'qkv'[i]} has a batch axis that does not follow its heads in memory: give {'qkv'[i]}.contiguous()")
-            there = tensor_map(address, d, n, batch * heads, by_row, by_head if heads > 1 else by_batch, self.boxes[i], self.kind)
-            self.kept[address, i] = upload(there)
+            shape, strides = self.sizes.shapes[i], self.sizes.strides[i]
+            if any(n > 1 and s <= 0 for n, s in zip(shape, strides, strict=True)):
+                raise ValueError(f"{'qkv'[i]} repeats its numbers along an axis (strides {strides} bytes): give {'qkv'[i]}.contiguous()")
+            # nothing lies at address 0, and nothing of it is read: a layout over no keys lists no tile
+            self.kept[address, i] = upload(tensor_map(address or 16, [max(1, n) for n in shape], strides, self.boxes[i], self.kind))
         return self.kept[address, i].address
 
 

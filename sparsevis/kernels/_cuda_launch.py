@@ -15,7 +15,7 @@ from ..arrays import DeviceArray
 __all__ = ["Prepared", "kinds", "numbers", "prepare", "tensor_map"]
 
 C_TYPES = {"int32": ctypes.c_int32, "uint32": ctypes.c_uint32, "int64": ctypes.c_int64, "uint64": ctypes.c_uint64,
-           "float32": ctypes.c_float, "float64": ctypes.c_double}
+           "float32": ctypes.c_float, "float64": ctypes.c_double, "bool": ctypes.c_bool}
 
 
 @cache
@@ -112,16 +112,17 @@ def prepare(kernel, shared, signature, device):
 
 # ---------------------------------------------------------------- what the copy engine of sm_90 reads
 
-def tensor_map(address, d, rows, heads, row_stride, head_stride, box_rows, dtype):
-    """The 128 bytes by which TMA knows a (heads, rows, d) array of 16-bit numbers: boxes of 64 columns, 128-byte swizzle, zeros beyond.
+def tensor_map(address, shape, strides, box_rows, dtype):
+    """The 128 bytes by which TMA knows a (batch, heads, rows, d) array of 16-bit numbers: boxes of 64 columns, 128-byte swizzle, zeros beyond.
 
-    Strides are in bytes, multiples of 16, as the address is. NVIDIA CUDA driver API, cuTensorMapEncodeTiled.
+    Strides are in bytes, multiples of 16, as the address is; that of the last axis is 2. NVIDIA CUDA driver API, cuTensorMapEncodeTiled.
     """
     cu = driver()
     wide, narrow, kind = cu.cuuint64_t, cu.cuuint32_t, cu.CUtensorMapDataType
+    steps = [s if n > 1 else 16 for n, s in zip(shape, strides, strict=True)]           # of an axis of one, none is taken
     encoded = checked(cu.cuTensorMapEncodeTiled(
-        kind.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 if dtype == "bf16" else kind.CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 3, address,
-        [wide(d), wide(rows), wide(heads)], [wide(row_stride), wide(head_stride)], [narrow(64), narrow(box_rows), narrow(1)],
-        [narrow(1)] * 3, cu.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE, cu.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
+        kind.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 if dtype == "bf16" else kind.CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 4, address,
+        [wide(n) for n in shape[::-1]], [wide(s) for s in steps[2::-1]], [narrow(n) for n in (64, box_rows, 1, 1)], [narrow(1)] * 4,
+        cu.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE, cu.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
         cu.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_256B, cu.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE))
     return np.frombuffer(ctypes.string_at(int(encoded.getPtr()), 128), np.uint8).copy()

@@ -2,7 +2,7 @@
 
     tensor cores        mma_bf16, mma_f16, mma_tf32; ldmatrix_x4, ldmatrix_x4_trans bring their operands
     copies in flight    cp_async16, cp_commit, cp_wait0, cp_wait1, cp_wait2
-    the warp            shfl_bfly_f32, shfl_bfly_u32, any_lane, uniform_i32, warp_sync
+    the warp            shfl_bfly_f32, shfl_bfly_u32, uniform_i32, warp_sync
     fast functions      ex2, lg2, rcp: 2 ** x, log2(x), 1 / x, to about 22 bits; pack_bf16, pack_f16: two numbers in 32 bits
     memory              lds_*, sts_* shared, by 32-bit address; ldg_*, stg_* global, by 64-bit address or by base and element
 
@@ -23,7 +23,7 @@ except ImportError:                                      # Numba's own CUDA targ
     from numba.core.typing import signature
 
 __all__ = [
-    "any_lane", "asm", "cp_async16", "cp_commit", "cp_wait0", "cp_wait1", "cp_wait2", "cuda", "ex2", "f32", "gmem_addr", "i32", "i64",
+    "asm", "cp_async16", "cp_commit", "cp_wait0", "cp_wait1", "cp_wait2", "cuda", "ex2", "f32", "gmem_addr", "i32", "i64",
     "inline", "instruction", "ldg_f32", "ldg_i32", "ldg_u32", "ldg_v4_u32", "ldmatrix_x4", "ldmatrix_x4_trans", "lds_v4_f32", "lds_v4_u32", "lg2",
     "mma_bf16", "mma_f16", "mma_tf32", "pack_bf16", "pack_f16", "rcp", "shfl_bfly_f32", "shfl_bfly_u32", "smem_addr", "stg_f32", "stg_u32",
     "stg_v4_f32", "stg_v4_u32", "sts_f32", "sts_u32", "sts_v4_u32", "uniform_i32", "void", "warp_sync",
@@ -127,9 +127,6 @@ cp_wait2 = instruction("cp_wait2", "cp.async.wait_group 2;")
 # The value of the lane whose number differs by the bits of the second argument.
 shfl_bfly_f32 = instruction("shfl_bfly_f32", "shfl.sync.bfly.b32 $0, $1, $2, 0x1f, 0xffffffff;", "fr", "f")
 shfl_bfly_u32 = instruction("shfl_bfly_u32", "shfl.sync.bfly.b32 $0, $1, $2, 0x1f, 0xffffffff;", "rr", "r")
-# 1 where any lane has another number than 0.
-any_lane = instruction("any_lane", "{ .reg .pred p, q; setp.ne.u32 p, $1, 0; vote.sync.any.pred q, p, 0xffffffff; selp.u32 $0, 1, 0, q; }",
-                       "r", "r")
 # Lane 0's value: what is the same in all lanes anyway; so the compiler knows that a loop or a branch by it does not split the warp.
 uniform_i32 = instruction("uniform_i32", "shfl.sync.idx.b32 $0, $1, 0, 0x1f, 0xffffffff;", "s", "s")
 # Shared memory that any lane wrote is visible to all lanes of the warp.

@@ -1,7 +1,7 @@
 """What only Hopper has (compute capability 9.0), as functions: wgmma, mbarriers, TMA, setmaxnreg, named barriers. Beside `_ptx80`.
 
     barriers            mbar_* in shared memory, also told by copies that bytes have come; turn_* between two warpgroups
-    copies              tma_load_3d: a box of an array, by one thread
+    copies              tma_load_4d: a box of an array, by one thread
     products            make_qk, make_pv: those of a whole tile, by 128 threads; wg_wait0, wg_wait1, and make_pin behind them
     registers           reg_inc_*, reg_dec_*: from one warpgroup to another
 
@@ -14,8 +14,8 @@ from llvmlite import ir
 from ._ptx80 import asm, cuda, f32, i32, i64, instruction, intrinsic, signature, types
 
 __all__ = [
-    "cuda", "ex2_fma", "fence_mbar_init", "fence_tmap", "make_pin", "make_pv", "make_qk", "mbar_arrive", "mbar_arrive_if", "mbar_expect_tx",
-    "mbar_init", "mbar_wait", "reg_dec_24", "reg_dec_32", "reg_inc_160", "reg_inc_232", "reg_inc_240", "sched_edge", "tma_load_3d",
+    "cuda", "fence_mbar_init", "fence_tmap", "make_pin", "make_pv", "make_qk", "mbar_arrive", "mbar_arrive_if", "mbar_expect_tx",
+    "mbar_init", "mbar_wait", "reg_dec_24", "reg_dec_32", "reg_inc_136", "reg_inc_160", "reg_inc_232", "reg_inc_240", "sched_edge", "tma_load_4d",
     "turn_pass", "turn_wait", "wg_wait0", "wg_wait1",
 ]
 
@@ -35,10 +35,10 @@ mbar_wait = instruction(
     "mbar_wait", "{ .reg .pred p; LW: mbarrier.try_wait.parity.shared::cta.b64 p, [$0], $1; @p bra LD; bra LW; LD: }", "rr")
 fence_mbar_init = instruction("fence_mbar_init", "fence.mbarrier_init.release.cluster;")
 fence_tmap = instruction("fence_tmap", "fence.proxy.tensormap::generic.acquire.gpu [$0], 128;", "l")
-# To a shared address, by a tensor map, told to a barrier: column, row, head.
-tma_load_3d = instruction(
-    "tma_load_3d",
-    "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [$0], [$1, {$3, $4, $5}], [$2];", "rlrsss")
+# To a shared address, by a tensor map, told to a barrier: column, row, head, batch element.
+tma_load_4d = instruction(
+    "tma_load_4d",
+    "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [$0], [$1, {$3, $4, $5, $6}], [$2];", "rlrssss")
 turn_wait = instruction("turn_wait", "bar.sync $0, 256;", "r")       # two warpgroups take turns: wait for mine
 turn_pass = instruction("turn_pass", "bar.arrive $0, 256;", "r")     # and hand the tensor cores over
 
@@ -49,17 +49,13 @@ wg_wait0 = instruction("wg_wait0", "wgmma.wait_group.sync.aligned 0;")
 wg_wait1 = instruction("wg_wait1", "wgmma.wait_group.sync.aligned 1;")
 reg_inc_240 = instruction("reg_inc_240", "setmaxnreg.inc.sync.aligned.u32 240;")
 reg_inc_232 = instruction("reg_inc_232", "setmaxnreg.inc.sync.aligned.u32 232;")
+reg_inc_136 = instruction("reg_inc_136", "setmaxnreg.inc.sync.aligned.u32 136;")
 reg_inc_160 = instruction("reg_inc_160", "setmaxnreg.inc.sync.aligned.u32 160;")
 reg_dec_32 = instruction("reg_dec_32", "setmaxnreg.dec.sync.aligned.u32 32;")
 reg_dec_24 = instruction("reg_dec_24", "setmaxnreg.dec.sync.aligned.u32 24;")
 # All that a sum of exponentials hangs on is issued before the next wait. The exit is never taken: sums are not below 0, and NaN compares
 # false. Without it ptxas puts the wait for p v right behind the wait for q k^T, and nothing runs under the exponentials.
 sched_edge = instruction("sched_edge", "{ .reg .pred p; setp.lt.f32 p, $0, 0f00000000; @p exit; }", "f")
-# 2^x for x <= 127 without the special-function unit: x = k + f, a polynomial of f (to 3e-6), k into the exponent. -inf gives 0, NaN NaN.
-ex2_fma = instruction("ex2_fma", """{ .reg .f32 x, r, k, f, p; .reg .b32 i, j;
-    max.NaN.f32 x, $1, 0fC2FE0000; add.rn.f32 r, x, 0f4B400000; sub.rn.f32 k, r, 0f4B400000; sub.rn.f32 f, x, k;
-    fma.rn.f32 p, f, 0f3C1D0164, 0f3D64FE24; fma.rn.f32 p, p, f, 0f3E7601BC; fma.rn.f32 p, p, f, 0f3F317096; fma.rn.f32 p, p, f, 0f3F800000;
-    mov.b32 i, r; shl.b32 i, i, 23; mov.b32 j, p; add.s32 j, j, i; mov.b32 p, j; fma.rn.f32 $0, f, 0f00000000, p; }""", "f", "f", pure=True)
 
 
 # ---------------------------------------------------------------- products of whole tiles

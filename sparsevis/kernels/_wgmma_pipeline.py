@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _ptx90 as ptx
 from ._ptx80 import inline, ldg_f32, ldg_i32, uniform_i32
-from ._ptx90 import cuda, mbar_arrive_if, mbar_expect_tx, mbar_wait, tma_load_3d
+from ._ptx90 import cuda, mbar_arrive_if, mbar_expect_tx, mbar_wait, tma_load_4d
 from ._wgmma_rows import LOG2E, NOTHING, ONE, ZERO, make_finish, make_load_bits, make_soften
 
 __all__ = ["Shape", "make_consume", "make_produce", "padded"]
@@ -30,7 +30,6 @@ class Shape(NamedTuple):
     rows: int
     keys: int
     stages: int
-    q_places: int = 1
 
     @property
     def parts(self):
@@ -47,10 +46,9 @@ class Shape(NamedTuple):
     def places(self):
         """Where in shared memory the first k, the first v, the barriers of q and those of the ring lie; and the end."""
         q, k, v = self.bytes
-        at_v = self.q_places * q + self.stages * k
+        at_v = q + self.stages * k
         bar = at_v + self.stages * v
-        ring = bar + 16 * self.q_places
-        return self.q_places * q, at_v, bar, ring, ring + 32 * self.stages
+        return q, at_v, bar, bar + 16, bar + 16 + 32 * self.stages
 
 
 # ---------------------------------------------------------------- work
@@ -82,14 +80,14 @@ def next_item(at, round_end):
 
 def make_produce(shape):
     """Return what one thread does: bring q, k and v of every item."""
-    _, _, rows, keys, stages, q_places = shape
+    _, _, rows, keys, stages = shape
     (qk_parts, v_parts), (q_bytes, k_bytes, v_bytes), (at_k, at_v, at_bar, at_ring, _) = shape.parts, shape.bytes, shape.places
     q_part, k_part = rows * 128, keys * 128                          # bytes of 64 columns
 
     @inline
-    def copy(to, tensor_map, bar, parts, step, row, head):
+    def copy(to, tensor_map, bar, parts, step, row, head, batch):
         for s in range(parts):
-            tma_load_3d(u32(to + u32(s * step)), tensor_map, bar, i32(s * 64), row, head)
+            tma_load_4d(u32(to + u32(s * step)), tensor_map, bar, i32(s * 64), row, head, batch)
 
     @inline
     def produce(s0, tq, tk, tv, heads, order, indptr, indices, nheads, group, nblocks, items, span):
@@ -97,30 +95,29 @@ def make_produce(shape):
         ptx.fence_tmap(tq)
         ptx.fence_tmap(tk)
         ptx.fence_tmap(tv)
-        stage, phase, nth = u32(0), u32(1), u32(0)
+        stage, phase, q_phase = u32(0), u32(1), u32(1)
         query_heads = u32(items // nblocks)
         at, round_end = u32(cuda.blockIdx.x), u32(cuda.gridDim.x)
         while at < items:
             head, rank = item_of(at, span, query_heads, nblocks)
             block, row = row_of(head, rank, heads, order, nheads, nblocks)
-            kv = i32(head // group)
+            batch, inside = i32(head // nheads), u32(head % nheads)
+            kv = i32(inside // group)
             first, last = ldg_i32(indptr, row), ldg_i32(indptr, u32(row + u32(1)))
             if first < last:
-                q_place, q_phase = u32(nth % u32(q_places)), u32(nth // u32(q_places)) & u32(1)
-                q_bar = u32(bar + q_place * u32(16))
-                mbar_wait(u32(q_bar + u32(8)), u32(q_phase ^ u32(1)))
-                mbar_expect_tx(q_bar, u32(q_bytes))
-                copy(u32(s0 + q_place * u32(q_bytes)), tq, q_bar, qk_parts, q_part, i32(block * u32(rows)), i32(head))
-                nth += u32(1)
+                mbar_wait(u32(bar + u32(8)), q_phase)
+                q_phase ^= u32(1)
+                mbar_expect_tx(bar, u32(q_bytes))
+                copy(s0, tq, bar, qk_parts, q_part, i32(block * u32(rows)), i32(inside), batch)
             for e in range(first, last):
                 start = i32(ldg_i32(indices, u32(e)) * keys)
                 b = u32(s0 + u32(at_ring) + stage * u32(32))
                 mbar_wait(u32(b + u32(16)), phase)
                 mbar_expect_tx(b, u32(k_bytes))
-                copy(u32(s0 + u32(at_k) + stage * u32(k_bytes)), tk, b, qk_parts, k_part, start, kv)
+                copy(u32(s0 + u32(at_k) + stage * u32(k_bytes)), tk, b, qk_parts, k_part, start, kv, batch)
                 mbar_wait(u32(b + u32(24)), phase)
                 mbar_expect_tx(u32(b + u32(8)), u32(v_bytes))
-                copy(u32(s0 + u32(at_v) + stage * u32(v_bytes)), tv, u32(b + u32(8)), v_parts, k_part, start, kv)
+                copy(u32(s0 + u32(at_v) + stage * u32(v_bytes)), tv, u32(b + u32(8)), v_parts, k_part, start, kv, batch)
                 stage += u32(1)
                 if stage == u32(stages):
                     stage = u32(0)
@@ -132,56 +129,41 @@ def make_produce(shape):
 
 # ---------------------------------------------------------------- the consumers
 
-def make_consume(shape, dtype, softcap, turns, edge, lazy, halves, polynomial):
+def make_consume(shape, dtype, softcap, turns, edge):
     """Return what a thread of the consumers does; flags are those of `cuda_wgmma.make_attend`."""
-    d, dv, rows, keys, stages, _ = shape
-    consumers, words, half = rows // 64, keys // 32, keys // 2
+    d, dv, rows, keys, stages = shape
+    consumers, words, depth = rows // 64, keys // 32, -(-d // 16) * 16
     _, (_, k_bytes, v_bytes), (at_k, at_v, at_bar, at_ring, _) = shape.parts, shape.bytes, shape.places
     scores, outputs, probabilities, bits = keys // 2, padded(dv) // 2, keys // 4, 2 * words      # registers
     q_part, k_part = rows * 128, keys * 128                          # bytes of 64 columns
     # 128-byte swizzle (bits 62-63), 8 rows are 1024 bytes; the way to the next 64 columns matters only for v
     DESC_K = u64(1 << 62 | 64 << 32 | 1 << 16)
     DESC_V = u64(1 << 62 | 64 << 32 | (k_part >> 4) << 16)
-    skip = u64(half * 128 >> 4)                                      # to the second half of the keys
+    qk, start_qk = (ptx.make_qk(keys, depth, q_part, k_part, dtype, wait, name) for wait, name in ((True, "qk"), (False, "start_qk")))
     pv, start_pv = (ptx.make_pv(keys, padded(dv), dtype, wait, name) for wait, name in ((True, "pv"), (False, "start_pv")))
-    pin_o, pin_p = ptx.make_pin(outputs, "f", "pin_o"), ptx.make_pin(probabilities, "r", "pin_p")
+    pin_o, pin_p, pin_s = (ptx.make_pin(*x) for x in ((outputs, "f", "pin_o"), (probabilities, "r", "pin_p"), (scores, "f", "pin_s")))
     load_bits, finish = make_load_bits(rows, words), make_finish(outputs, dv, dtype)
+    soften, rescale, pack = make_soften(keys, words, outputs, dtype, softcap)
 
-    def make_steps(width):
-        """The first and every further step of a list, for `width` keys. Across a branch no product may run: ptxas would wait for each."""
-        depth = -(-d // 16) * 16
-        qk, start_qk = (ptx.make_qk(width, depth, q_part, k_part, dtype, wait, name) for wait, name in ((True, "qk"), (False, "start_qk")))
-        pin_s = ptx.make_pin(width // 2, "f", "pin_s")
-        soften, rescale, pack = make_soften(width, keys, words, outputs, dtype, softcap, lazy, polynomial)
-
-        @inline
-        def begin(S, P, M, m, l, qd, kd, k_empty, lead, scale, scale_log2, limit, masked, second):
-            qk(S, qd, kd)
-            mbar_arrive_if(k_empty, lead)
-            soften(S, M, m, l, scale, scale_log2, limit, masked)
-            pack(S, P, second)
-
-        @inline
-        def advance(O, S, P, M, m, l, qd, kd, vd, k_empty, v_empty, lead, wg, scale, scale_log2, limit, masked, second):
-            start_qk(S, qd, kd)
-            start_pv(O, P, vd)
-            if turns:
-                ptx.turn_pass(u32((wg + u32(1)) % u32(consumers) + u32(1)))
-            ptx.wg_wait1()
-            pin_s(S)
-            mbar_arrive_if(k_empty, lead)
-            soften(S, M, m, l, scale, scale_log2, limit, masked)
-            if edge:                                                 # else the next wait is pulled above the exponentials
-                ptx.sched_edge(l[0] + l[1])
-            ptx.wg_wait0()
-            pin_o(O)
-            pin_p(P)
-            mbar_arrive_if(v_empty, lead)
-            pack(S, P, second)
-        return begin, advance, rescale
-
-    begin, advance, rescale = make_steps(keys)
-    begin_half, advance_half, _ = make_steps(half) if halves else (begin, advance, rescale)
+    @inline
+    def advance(O, S, P, M, m, l, qd, kd, vd, k_empty, v_empty, lead, wg, scale, scale_log2, limit, masked):
+        """The next tile's scores and the last one's values, both under way; softmax runs below the second."""
+        start_qk(S, qd, kd)
+        start_pv(O, P, vd)
+        if turns:
+            ptx.turn_pass(u32((wg + u32(1)) % u32(consumers) + u32(1)))
+        ptx.wg_wait1()
+        pin_s(S)
+        mbar_arrive_if(k_empty, lead)
+        soften(S, M, m, l, scale, scale_log2, limit, masked)
+        if edge:                                                     # else the next wait is pulled above the exponentials
+            ptx.sched_edge(l[0] + l[1])
+        ptx.wg_wait0()
+        pin_o(O)
+        pin_p(P)
+        mbar_arrive_if(v_empty, lead)
+        pack(S, P)
+        rescale(O, l)
 
     @inline
     def after(stage, phase):
@@ -189,20 +171,16 @@ def make_consume(shape, dtype, softcap, turns, edge, lazy, halves, polynomial):
         return (u32(0), u32(phase ^ u32(1))) if stage == u32(stages - 1) else (u32(stage + u32(1)), phase)
 
     @inline
-    def look(e, kind, tiles, parts, M, row, pair, wg):
-        """Whether entry e of the lists needs a mask, which is fetched, all of its keys, or but the second half."""
+    def look(e, kind, tiles, M, row, pair):
+        """Whether entry e of the lists needs a mask, which is fetched then."""
         t = uniform_i32(ldg_i32(kind, u32(e)))
-        need = u32(3) if t < 0 else u32(7)
-        if halves and t >= 0:
-            need = u32(uniform_i32(ldg_i32(parts, u32(t)))) >> u32(wg * u32(3)) & u32(7)
-        masked, whole, second = need & u32(4) != u32(0), need & u32(3) == u32(3), need & u32(3) == u32(2)
-        if masked:
-            load_bits(M, tiles, t, row, pair, u32(words // 2) if second else u32(0))
-        return masked, whole, second
+        if t >= 0:
+            load_bits(M, tiles, t, row, pair)
+        return t >= 0
 
     @inline
-    def consume(s0, o, lse, heads, order, indptr, kind, tiles, sinks, parts, nheads, nq, nblocks, items, span, o_row, o_head, scale_log2,
-                limit, tid, warp):
+    def consume(s0, o, lse, heads, order, indptr, kind, tiles, sinks, nheads, nq, nblocks, items, span, o_row, o_head, scale_log2, limit, tid,
+                warp):
         O, S = cuda.local.array(outputs, np.float32), cuda.local.array(scores, np.float32)
         P, M = cuda.local.array(probabilities, np.uint32), cuda.local.array(bits, np.uint32)
         m, l = cuda.local.array(2, np.float32), cuda.local.array(4, np.float32)
@@ -229,17 +207,15 @@ def make_consume(shape, dtype, softcap, turns, edge, lazy, halves, polynomial):
             if first < last:
                 mbar_wait(bar, q_phase)
                 q_phase ^= u32(1)
-                masked, whole, second = look(first, kind, tiles, parts, M, row, pair, wg)
+                masked = look(first, kind, tiles, M, row, pair)
                 b = u32(s0 + u32(at_ring) + stage * u32(32))
-                kd = u64(DESC_K | u64((s0 + u32(at_k) + stage * u32(k_bytes)) >> u32(4)))
                 mbar_wait(b, phase)
-                if halves and not whole:
-                    start = u64(kd + (skip if second else u64(0)))
-                    begin_half(S, P, M, m, l, qd, start, u32(b + u32(16)), lead, scale, scale_log2, limit, masked, second)
-                else:
-                    begin(S, P, M, m, l, qd, kd, u32(b + u32(16)), lead, scale, scale_log2, limit, masked, second)
+                qk(S, qd, u64(DESC_K | u64((s0 + u32(at_k) + stage * u32(k_bytes)) >> u32(4))))
+                mbar_arrive_if(u32(b + u32(16)), lead)
+                soften(S, M, m, l, scale, scale_log2, limit, masked)
+                pack(S, P)
                 for e in range(first + 1, last):
-                    masked, whole, second = look(e, kind, tiles, parts, M, row, pair, wg)
+                    masked = look(e, kind, tiles, M, row, pair)
                     v_bar = b                                        # where p's values lie
                     vd = u64(DESC_V | u64((s0 + u32(at_v) + stage * u32(v_bytes)) >> u32(4)))
                     mbar_wait(u32(b + u32(8)), phase)
@@ -249,14 +225,7 @@ def make_consume(shape, dtype, softcap, turns, edge, lazy, halves, polynomial):
                     mbar_wait(b, phase)
                     if turns:
                         ptx.turn_wait(u32(wg + u32(1)))
-                    if halves and not whole:
-                        start = u64(kd + (skip if second else u64(0)))
-                        advance_half(O, S, P, M, m, l, qd, start, vd, u32(b + u32(16)), u32(v_bar + u32(24)), lead, wg, scale, scale_log2,
-                                     limit, masked, second)
-                    else:
-                        advance(O, S, P, M, m, l, qd, kd, vd, u32(b + u32(16)), u32(v_bar + u32(24)), lead, wg, scale, scale_log2,
-                                limit, masked, second)
-                    rescale(O, l)
+                    advance(O, S, P, M, m, l, qd, kd, vd, u32(b + u32(16)), u32(v_bar + u32(24)), lead, wg, scale, scale_log2, limit, masked)
                 mbar_arrive_if(u32(bar + u32(8)), lead)              # q has been read for the last time
                 mbar_wait(u32(b + u32(8)), phase)
                 pv(O, P, u64(DESC_V | u64((s0 + u32(at_v) + stage * u32(v_bytes)) >> u32(4))))

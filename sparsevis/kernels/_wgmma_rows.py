@@ -6,10 +6,9 @@ from collections import namedtuple
 
 import numpy as np
 
-from ._ptx80 import any_lane, ex2, inline, ldg_u32, lg2, pack_bf16, pack_f16, rcp, shfl_bfly_f32, shfl_bfly_u32, stg_f32, stg_v4_u32
-from ._ptx90 import ex2_fma
+from ._ptx80 import ex2, inline, ldg_u32, lg2, pack_bf16, pack_f16, rcp, shfl_bfly_f32, shfl_bfly_u32, stg_f32, stg_v4_u32
 
-__all__ = ["LOG2E", "NOTHING", "ONE", "ZERO", "make_blank", "make_finish", "make_load_bits", "make_soften"]
+__all__ = ["LOG2E", "NOTHING", "ONE", "ZERO", "make_finish", "make_load_bits", "make_soften"]
 
 u32, u64, f32 = np.uint32, np.uint64, np.float32
 LN2, LOG2E = f32(np.log(2)), f32(1 / np.log(2))
@@ -20,20 +19,20 @@ Soften = namedtuple("Soften", "soften rescale pack")
 def make_load_bits(rows, words):
     """Return the function that fetches a thread's mask: early, so that the products hide the way."""
     @inline
-    def load_bits(M, tiles, t, row, pair, first):
-        """The words, from number `first` on, of rows `row` and `row + 8` of tile t, shifted so that this thread's first column is bit 0."""
+    def load_bits(M, tiles, t, row, pair):
+        """The words of rows `row` and `row + 8` of tile t, shifted so that this thread's first column is bit 0."""
         for h in range(2):
             for w in range(words):
-                i = u32((u32(t) * u32(rows) + row + u32(8 * h)) * u32(words) + min(u32(w) + first, u32(words - 1)))
+                i = u32((u32(t) * u32(rows) + row + u32(8 * h)) * u32(words) + u32(w))
                 M[h * words + w] = u32(ldg_u32(tiles, i) >> pair)
     return load_bits
 
 
 # ---------------------------------------------------------------- scores to probabilities
 
-def make_soften(width, keys, words, outputs, dtype, softcap, lazy, polynomial):
-    """Functions for `width` keys of a tile; p of a half is as wide as of a whole, with zeros for the other half."""
-    columns, halves = width // 8, width < keys
+def make_soften(keys, words, outputs, dtype, softcap):
+    """Return the functions for a tile's scores: to probabilities, the sums' way to a new maximum, and p in 16 bits."""
+    columns = keys // 8
     pack2 = pack_bf16 if dtype == "bf16" else pack_f16
 
     @inline
@@ -60,21 +59,13 @@ def make_soften(width, keys, words, outputs, dtype, softcap, lazy, polynomial):
                 top = max(top, max(S[n * 4 + 2 * h], S[n * 4 + 2 * h + 1]))
             top = max(top, shfl_bfly_f32(top, u32(1)))
             top = max(top, shfl_bfly_f32(top, u32(2)))
-            if lazy:                                                 # p stays below 2^8; o and l have one factor, which cancels
-                if (top - m[h]) * scale <= f32(8):
-                    top = m[h]
             shift = top * scale if top > NOTHING else ZERO           # nothing allowed so far: 2^(-inf - 0) = 0, never NaN
             l[2 + h] = ex2(m[h] * scale - shift)
             m[h] = top
             total = ZERO
             for n in range(columns):
-                a = ex2(S[n * 4 + 2 * h] * scale - shift)
-                if polynomial and n % polynomial == polynomial - 1:
-                    b = ex2_fma(S[n * 4 + 2 * h + 1] * scale - shift)
-                else:
-                    b = ex2(S[n * 4 + 2 * h + 1] * scale - shift)
-                S[n * 4 + 2 * h] = a
-                S[n * 4 + 2 * h + 1] = b
+                a, b = ex2(S[n * 4 + 2 * h] * scale - shift), ex2(S[n * 4 + 2 * h + 1] * scale - shift)
+                S[n * 4 + 2 * h], S[n * 4 + 2 * h + 1] = a, b
                 total += a + b
             l[h] = l[h] * l[2 + h] + total
 
@@ -88,41 +79,19 @@ def make_soften(width, keys, words, outputs, dtype, softcap, lazy, polynomial):
 
     @inline
     def rescale(O, l):
-        if lazy:
-            if any_lane(u32(1) if l[2] != ONE or l[3] != ONE else u32(0)) == u32(0):
-                return
         for h in range(2):
             for n in range(outputs // 4):
                 O[n * 4 + 2 * h] *= l[2 + h]
                 O[n * 4 + 2 * h + 1] *= l[2 + h]
 
     @inline
-    def pack(S, P, second):
+    def pack(S, P):
         for n in range(2 * columns):
-            p = pack2(S[2 * n], S[2 * n + 1])
-            if halves:
-                P[n] = u32(0) if second else p
-                P[n + 2 * columns] = p if second else u32(0)
-            else:
-                P[n] = p
+            P[n] = pack2(S[2 * n], S[2 * n + 1])
     return Soften(soften, rescale, pack)
 
 
 # ---------------------------------------------------------------- the end of a query block
-
-def make_blank(dv):
-    """Return the function that writes the rows of a query block without tiles: zeros, and the sink, or -inf."""
-    @inline
-    def blank(sink, o, lse, head, first, nq, o_row, o_head, lane):
-        for h in range(2):
-            i = u32(first + u32(8 * h))
-            if i < nq:
-                for piece in range(lane & u32(3), dv // 8, 4):
-                    stg_v4_u32(u64(o + u64(head) * o_head + u64(i) * o_row + u64(piece) * u64(16)), u32(0), u32(0), u32(0), u32(0))
-                if lane & u32(3) == u32(0):
-                    stg_f32(lse, u32(head * nq + i), sink)
-    return blank
-
 
 def make_finish(outputs, dv, dtype):
     """Return the function that joins the sink, divides by the sums and stores o and lse."""

@@ -9,7 +9,7 @@ import numpy as np
 from emulator import BASE, MACHINE
 
 __all__ = [
-    "any_lane", "cp_async16", "cp_commit", "cp_wait0", "cp_wait1", "cp_wait2", "ex2", "gmem_addr", "ldg_f32", "ldg_i32", "ldg_u32",
+    "cp_async16", "cp_commit", "cp_wait0", "cp_wait1", "cp_wait2", "ex2", "gmem_addr", "ldg_f32", "ldg_i32", "ldg_u32",
     "ldg_v4_u32", "ldmatrix_x4", "ldmatrix_x4_trans", "lds_v4_f32", "lds_v4_u32", "lg2", "mma_bf16", "mma_f16", "mma_tf32", "pack_bf16",
     "pack_f16", "rcp", "shfl_bfly_f32", "shfl_bfly_u32", "smem_addr", "stg_f32", "stg_u32", "stg_v4_f32", "stg_v4_u32", "sts_f32",
     "sts_u32", "sts_v4_u32", "uniform_i32", "warp_sync",
@@ -108,10 +108,6 @@ def _shuffle(name):
 
 
 shfl_bfly_f32, shfl_bfly_u32 = _shuffle("shfl_bfly_f32"), _shuffle("shfl_bfly_u32")
-
-
-def any_lane(x):
-    return MACHINE.warp("any_lane", x, lambda values: [np.uint32(any(int(v) for v in values))] * 32)
 
 
 def uniform_i32(x):

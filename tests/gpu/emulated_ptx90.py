@@ -5,14 +5,13 @@ wgmma and TMA act at once, in the order of the program; waits for them return. S
 from collections import namedtuple
 
 import numpy as np
-from emulated_ptx80 import a_matrix, any_lane, ldg_f32, shfl_bfly_u32, stg_v4_u32, widen
+from emulated_ptx80 import a_matrix, widen
 from emulator import MACHINE
 
 __all__ = [
-    "any_lane", "bar_arrive", "bar_sync", "fence_async", "fence_mbar_init", "fence_tmap", "ldg_f32", "make_pin", "make_pv", "make_qk",
-    "mbar_arrive", "mbar_arrive_if", "mbar_expect_tx", "mbar_init", "mbar_wait", "reg_dec_24", "reg_dec_32", "reg_inc_160", "reg_inc_232",
-    "reg_inc_240", "sched_edge", "sched_edge_exit", "shfl_bfly_u32", "stg_v4_u32", "tma_commit", "tma_load_3d", "tma_store_3d", "tma_wait0",
-    "turn_pass", "turn_wait", "wg_commit", "wg_fence", "wg_wait0", "wg_wait1",
+    "fence_mbar_init", "fence_tmap", "make_pin", "make_pv", "make_qk", "mbar_arrive", "mbar_arrive_if", "mbar_expect_tx", "mbar_init",
+    "mbar_wait", "reg_dec_24", "reg_dec_32", "reg_inc_136", "reg_inc_160", "reg_inc_232", "reg_inc_240", "sched_edge", "tma_load_4d", "turn_pass",
+    "turn_wait", "wg_wait0", "wg_wait1",
 ]
 
 
@@ -20,8 +19,8 @@ def _nothing(*_):
     """Orders memory or registers; the emulator has them in order."""
 
 
-fence_async = fence_mbar_init = fence_tmap = wg_commit = wg_fence = wg_wait0 = wg_wait1 = sched_edge = sched_edge_exit = _nothing
-reg_dec_24 = reg_dec_32 = reg_inc_160 = reg_inc_232 = reg_inc_240 = tma_commit = tma_wait0 = _nothing
+fence_mbar_init = fence_tmap = wg_wait0 = wg_wait1 = sched_edge = _nothing
+reg_dec_24 = reg_dec_32 = reg_inc_136 = reg_inc_160 = reg_inc_232 = reg_inc_240 = _nothing
 
 
 # ---------------------------------------------------------------- mbarriers
@@ -92,14 +91,6 @@ def _named(i, n, stay):
         MACHINE.wait(f"barrier {int(i)} of {int(n)}")
 
 
-def bar_sync(i, n):
-    _named(i, n, True)
-
-
-def bar_arrive(i, n):
-    _named(i, n, False)
-
-
 def turn_wait(i):
     _named(i, 256, True)
 
@@ -124,35 +115,19 @@ def _box(to, rows, columns):
     return swizzled(int(to) + np.arange(rows)[:, None] * 128 + np.arange(columns) * 2) >> 1
 
 
-def _inside(where, y, x, z):
-    """A map's array, and the part of a box that lies inside: (array, rows of the array, of the box, columns of both)."""
-    heads, rows, d = where.shape
-    if not 0 <= int(z) < heads:
-        return None
-    size = heads * rows * d * 2
-    array = MACHINE.memory[where.at:where.at + size].view(np.uint16).reshape(where.shape)[int(z)]
-    (lo, hi), (left, right) = ((max(0, int(p)), min(n, int(p) + b)) for p, n, b in zip((y, x), (rows, d), where.box, strict=True))
-    if lo >= hi or left >= right:
-        return None
-    return array[lo:hi, left:right], slice(lo - int(y), hi - int(y)), slice(left - int(x), right - int(x))
-
-
-def tma_load_3d(to, tensor_map, barrier, x, y, z):
+def tma_load_4d(to, tensor_map, barrier, x, y, head, batch):
+    """Rows from y on and 64 columns from x on; zeros where the array has none."""
     where = MACHINE.maps[int(tensor_map)]
-    box, found = np.zeros(where.box, np.uint16), _inside(where, y, x, z)
-    if found:
-        box[found[1], found[2]] = found[0]
+    batches, heads, rows, d = where.shape
+    box = np.zeros(where.box, np.uint16)
+    (lo, hi), (left, right) = ((max(0, int(p)), min(n, int(p) + b)) for p, n, b in zip((y, x), (rows, d), where.box, strict=True))
+    if 0 <= int(batch) < batches and 0 <= int(head) < heads and lo < hi and left < right:
+        array = MACHINE.memory[where.at:where.at + 2 * batches * heads * rows * d].view(np.uint16).reshape(where.shape)
+        box[lo - int(y):hi - int(y), left - int(x):right - int(x)] = array[int(batch), int(head), lo:hi, left:right]
     MACHINE.shared.view(np.uint16)[_box(to, *where.box)] = box
     barrier = _barrier(barrier)
     barrier.bytes -= box.nbytes
     barrier.changed()
-
-
-def tma_store_3d(tensor_map, source, x, y, z):
-    where = MACHINE.maps[int(tensor_map)]
-    found = _inside(where, y, x, z)
-    if found:
-        found[0][:] = MACHINE.shared.view(np.uint16)[_box(source, *where.box)][found[1], found[2]]
 
 
 # ---------------------------------------------------------------- wgmma

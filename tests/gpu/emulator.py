@@ -5,11 +5,10 @@
     from sparsevis.kernels import cuda_mma                 # its `from ._ptx80 import cuda, ...` now finds what is here
     q = emulator.alloc(array)                              # copy into the device's memory; returns the address, a uint64
     o = emulator.alloc(shape=(4, 70, 64), dtype="float16") # memory never written: every bit 1, so NaN
-    m = emulator.tensor_map(array, box_rows)               # (heads, rows, d) as TMA reads it; the address of its map
+    m = emulator.tensor_map(array, box_rows)               # (batch, heads, rows, d) as TMA reads it; the address of its map
     emulator.launch(kernel, (x, y), threads, shared, *arguments)   # a launch of threads with `shared` bytes
     emulator.read(o, "float16", (4, 70, 64))               # a copy of what stands there
     emulator.reset()                                       # forget all of the device's memory
-    emulator.add("_ptx80", name, function)                 # one more instruction, for `from ._ptx80 import name`
 
 `launch(..., early=True)` makes copies of cp.async when they are asked for, else when they are waited for: what is overwritten too soon
 is seen with the first, what is read too soon with the second. `launch(..., seed=3)` lets threads go on in a random order, not in turn.
@@ -32,7 +31,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 from greenlet import getcurrent, greenlet
 
-__all__ = ["MACHINE", "add", "alloc", "install", "launch", "read", "reset", "tensor_map"]
+__all__ = ["MACHINE", "alloc", "install", "launch", "read", "reset", "tensor_map"]
 
 BASE = 2048                     # where shared memory begins: address 0 is nobody's
 GAP = 256                       # bytes between allocations, for reads that go too far
@@ -179,7 +178,7 @@ class Machine:
         return self.meet(self.current.warpgroup, name, value, solve)
 
     def tensor_map(self, array, box_rows, box_columns=64):
-        """The address of the map of a (heads, rows, d) array of 16-bit numbers, which is copied; `address_of` says where."""
+        """The address of the map of a (batch, heads, rows, d) array of 16-bit numbers, which is copied; `address_of` says where."""
         at = self.alloc(shape=(128,), dtype=np.uint8)
         where = self.alloc(array)
         self.maps[int(at)] = SimpleNamespace(at=int(where), shape=array.shape, dtype=array.dtype, box=(box_rows, box_columns))
@@ -224,11 +223,6 @@ def cuda():
         jit=_jit, threadIdx=Three(lambda: (m.current.number, 0, 0)), blockIdx=Three(lambda: m.place), gridDim=Three(lambda: m.grid),
         blockDim=Three(lambda: (len(m.everyone.threads), 1, 1)), syncthreads=lambda: m.meet(m.everyone, "syncthreads"),
         syncwarp=lambda: m.warp("syncwarp"), shared=SimpleNamespace(array=lambda *shape, **kw: BASE), local=SimpleNamespace(array=_local))
-
-
-def add(module, name, function):
-    """Give kernels one more instruction."""
-    setattr(sys.modules[f"sparsevis.kernels.{module}"], name, function)
 
 
 def install():

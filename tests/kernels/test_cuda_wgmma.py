@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sparsevis as sv
+
 EMULATOR = Path(__file__).parents[1] / "gpu"
 LOG2E = 1.4426950408889634
 
@@ -24,51 +26,40 @@ def masks():
             "blocks": blocks, "nothing": causal & False, "late": (j >= 64) & (j < 128) & (i >= 0), "dense": causal | True}
 
 
-def put(array, new, unchanged):
-    """Overwrite an array; what is given back stays."""
+def put(array, new):
+    """Overwrite an array."""
     array[:] = new
-    return unchanged
 
 
 SMALL = (128, 64)
 CASES = {
     "causal": {"planes": ["causal"]},
-    "halves": {"planes": ["window"], "block": (128, 128), "halves": True},
-    "halves, none of the first": {"planes": ["late"], "block": (128, 128), "halves": True},
-    "halves of 32 keys": {"planes": ["window"], "block": SMALL, "halves": True},
+    "two tiles a row": {"planes": ["window"], "block": (128, 128)},
     "three planes, GQA, two blocks of threads": {
-        "planes": ["window", "holes", "noise"], "heads": [2, 0, 1, 0], "group": 2, "halves": True, "grid": 2},
+        "planes": ["window", "holes", "noise"], "heads": [2, 0, 1, 0], "group": 2, "grid": 2},
     "blocks and nothing, batch, one block of threads": {"planes": ["blocks", "nothing"], "heads": [0, 1], "batch": 2, "grid": 1, "span": 3},
-    "lazy": {"planes": ["holes"], "block": (128, 128), "lazy": True, "halves": True, "size": 4.0},
-    "three consumers": {"planes": ["window"], "block": (192, 128), "halves": True},
+    "three consumers": {"planes": ["window"], "block": (192, 128)},
+    "three consumers, several items": {"planes": ["causal", "late"], "heads": [0, 1], "block": (192, 128), "grid": 1},
     "one consumer": {"planes": ["holes"], "block": (64, 64), "blocks": 2, "grid": 2},
+    "one consumer, wide tiles": {"planes": ["window"], "block": (64, 128), "blocks": 2, "grid": 2},
     "no turns, no edge, three stages": {"planes": ["causal"], "turns": False, "edge": False, "stages": 3},
-    "polynomial": {"planes": ["holes"], "polynomial": 2, "halves": True},
-    "d 128": {"planes": ["window"], "d": 128, "block": (128, 128), "halves": True},
-    "d 192": {"planes": ["holes"], "d": 192, "block": (128, 96), "halves": True},
-    "d 256": {"planes": ["window"], "d": 256, "block": SMALL, "halves": True},
-    "d 80, values of 40, sinks": {"planes": ["holes", "nothing"], "heads": [0, 1], "d": 80, "dv": 40, "block": (128, 128), "sinks": [0.5, -1.0]},
+    "d 128": {"planes": ["window"], "d": 128, "block": (128, 128)},
+    "d 192": {"planes": ["holes"], "d": 192, "block": (128, 96)},
+    "d 256": {"planes": ["window"], "d": 256, "block": SMALL},
+    "d 80, values of 40, sinks": {"planes": ["holes", "nothing"], "heads": [0, 1], "d": 80, "dv": 40, "block": (128, 128),
+                                  "sinks": [0.5, -1.0]},
     "d 16, values of 136": {"planes": ["noise"], "d": 16, "dv": 136},
-    "float16, softcap": {"planes": ["holes"], "dtype": "f16", "softcap": 1.5, "halves": True},
+    "float16, softcap": {"planes": ["holes"], "dtype": "f16", "softcap": 1.5},
     "scale 0": {"planes": ["holes"], "scale": 0.0},
     "large scores": {"planes": ["noise"], "size": 8.0},
     "dense": {"planes": ["dense"], "d": 8},
-    "stream": {"planes": ["window"], "block": (128, 128), "halves": True, "stream": True},
-    "stream, three planes, GQA": {
-        "planes": ["window", "holes", "noise"], "heads": [2, 0, 1, 0], "group": 2, "halves": True, "grid": 2, "stream": True},
-    "stream, blocks and nothing": {"planes": ["blocks", "nothing"], "heads": [0, 1], "batch": 2, "grid": 1, "span": 3, "sinks": [0.5, -1.0],
-                                   "stream": True},
-    "stream, one place for q": {"planes": ["window"], "heads": [0, 0], "d": 256, "grid": 1, "halves": True, "stream": True},
-    "stream, three consumers": {"planes": ["causal", "late"], "heads": [0, 1], "block": (192, 128), "grid": 1, "halves": True, "lazy": True,
-                                "stream": True},
-    "a key that is not a number": {"planes": ["holes"], "block": (128, 128), "bad": (0, 100), "lazy": True, "halves": True},
+    "a key that is not a number": {"planes": ["holes"], "block": (128, 128), "bad": (0, 100)},
 }
 # Wrong on purpose: what a layout says is changed behind the kernel's back, and the comparison must notice.
 MISTAKES = {
-    "bits of the next row": {"planes": ["holes"], "mistake": lambda lists, parts: put(lists[5], np.roll(lists[5], 1, 1), parts)},
-    "the mask left out": {"planes": ["causal"], "mistake": lambda lists, parts: put(lists[4], -1, parts)},
-    "the wrong half": {"planes": ["late"], "block": (128, 128), "halves": True, "mistake": lambda lists, parts: parts ^ np.uint32(0b11)},
-    "the wrong plane": {"planes": ["window", "holes"], "heads": [0, 1], "mistake": lambda lists, parts: put(lists[0], 0, parts)},
+    "bits of the next row": {"planes": ["holes"], "mistake": lambda lists: put(lists[5], np.roll(lists[5], 1, 1))},
+    "the mask left out": {"planes": ["causal"], "mistake": lambda lists: put(lists[4], -1)},
+    "the wrong plane": {"planes": ["window", "holes"], "heads": [0, 1], "mistake": lambda lists: put(lists[0], 0)},
 }
 
 
@@ -88,13 +79,13 @@ def attend(m, emulator, q, k, v, layout, scale, softcap, sinks, dtype, block, gr
     built = m.make_attend(d, dv, block, dtype, softcap is not None, **flags)
     tiles = layout.retile(built.block)
     lists = words(tiles, heads)
-    parts = m.parts_of(lists[-1])
     if mistake:
-        parts = mistake(lists, parts)
+        mistake(lists)
     emulator.reset()
-    maps = [emulator.tensor_map(x, rows) for x, rows in ((q, block[0]), (k, block[1]), (v, block[1]))]
+    batch = bh // heads
+    maps = [emulator.tensor_map(x.reshape(batch, -1, *x.shape[1:]), rows) for x, rows in ((q, block[0]), (k, block[1]), (v, block[1]))]
     o, lse = emulator.alloc(shape=(bh, nq, dv), dtype=np.uint16), emulator.alloc(shape=(bh, nq), dtype=np.float32)
-    at = [emulator.alloc(x) for x in (*lists, sinks, parts)]
+    at = [emulator.alloc(x) for x in (*lists, sinks)]
     u32, u64, items = np.uint32, np.uint64, tiles.grid[0] * bh
     emulator.launch(built.kernel, (min(grid or items, items), 1), built.threads, built.shared, *maps, o, lse, *at, u32(heads),
                     u32(bh // len(k)), u32(nq), u32(tiles.grid[0]), u32(items), u32(span or bh), u64(dv * 2), u64(nq * dv * 2),
@@ -141,7 +132,6 @@ def main(names):
     import emulator
     import ml_dtypes
     emulator.install()
-    emulator.add("_ptx90", "ex2_fma", lambda x: np.exp2(max(x, -127.0)) * (x > -127) if x == x else x)
     from sparsevis import Layout, reference
     from sparsevis.kernels import cuda_wgmma as m
     known = CASES | MISTAKES
@@ -182,14 +172,10 @@ def test_mistakes_are_noticed(found, name):
     assert found[name]["o"] > 10
 
 
-def test_parts():
+def test_who_shares_lists_out_beforehand():
     wgmma = pytest.importorskip("sparsevis.kernels.cuda_wgmma", reason="needs numba-cuda", exc_type=ImportError)
-    tiles = np.zeros((3, 192, 2), np.uint32)
-    tiles[0, :64] = 0xFFFFFFFF                                       # whole; nothing; both halves in part
-    tiles[0, 130, 0] = tiles[0, 191, 1] = 1
-    tiles[1, 64:128, 0] = 0xFFFFFFFF                                 # the first half whole: the second is not, so a mask
-    tiles[2, 10, 1] = 1 << 31                                        # the last key of all
-    assert [[int(code) >> 3 * w & 7 for w in range(3)] for code in wgmma.parts_of(tiles)] == [[3, 5, 7], [5, 5, 5], [6, 5, 5]]
+    for pattern, alike in ((sv.mistral(256), True), (sv.Causal(), True), (sv.longformer(512, range(16)), False), (~sv.Dense(), True)):
+        assert wgmma.alike(sv.Layout.of(pattern, 4096, block=128)) == alike, pattern
 
 
 @pytest.mark.parametrize(("d", "dv"), [(16, 16), (64, 64), (96, 96), (128, 64), (64, 128), (192, 192), (256, 256)])
