@@ -4,11 +4,13 @@ Writes a PNG for each, films as GIF and as HTML, and index.html. `--scale 2` dra
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import matplotlib as mpl
 
 mpl.use("Agg")
+os.environ["NUMBA_ENABLE_CUDASIM"] = "1"  # reads watches kernels in Numba's simulator
 
 import numpy as np
 
@@ -71,6 +73,9 @@ def pictures():
     yield "tiling", "tiles walked", 6, draw(plots.tiling, walked, step=4)
     yield "running", "a step of the online softmax", 6, draw(plots.running, walked, step=4)
     yield "tiling_grid", "a row of tiles, step by step", 12, draw(plots.tiling_grid, walked)
+    one = Q[0, :128], K[0, :128], V[0, :128], sv.mistral(40)
+    for impl in ("cuda_rows", "cuda_tiled"):
+        yield f"reads-{impl}", "which thread reads which key", 6, draw(plots.reads, sv.reads(*one, impl=impl))
 
 
 def films():

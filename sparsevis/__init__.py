@@ -28,6 +28,7 @@ _HOME = {
     "kv_cache": ["KVCache"],
     "merge": ["merge"],
     "walk": ["Walked", "walk"],
+    "reads": ["Reads", "reads"],
     "cost": ["Cost", "cost"],
     "cost_curve": ["CostCurve", "ScheduleCost", "cost_curve", "cost_schedule"],
     "roofline": ["Roofline", "roofline"],

@@ -21,6 +21,7 @@ from sparsevis.plots.hops import hops_grid as hops_grid
 from sparsevis.plots.layout import layout as layout
 from sparsevis.plots.mask import mask as mask
 from sparsevis.plots.mass_kept import mass_kept as mass_kept
+from sparsevis.plots.reads import reads as reads
 from sparsevis.plots.receptive_field import receptive_field as receptive_field
 from sparsevis.plots.roofline import roofline as roofline
 from sparsevis.plots.style import save as save
