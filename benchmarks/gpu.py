@@ -87,6 +87,9 @@ def contenders(case, q, k, v, do, layout, flex_mask):
     forward |= {name: sdpa(backend) for name, backend in backends.items()} if causal else {}
     if not case.backward:
         yield "sparsevis", lambda: sv.attention(q, k, v, layout, impl="cuda")
+        if case.n == 8192 and case.name in ("causal", "window 1024"):
+            below = "cuda_rows" if case.dtype == "float32" else "cuda_mma"
+            yield below, lambda: sv.attention(q, k, v, layout, impl=below)
         for name, call in forward.items():
             yield name, no_gradients(call, q, k, v)
         return
@@ -239,8 +242,8 @@ def line(found):
     return " | ".join([f"{what:44s} {found.get('impl', '')}", *parts, host, built, f"goal {found['goal']}"])
 
 
-def matmul_tflops():
-    a = torch.randn(8192, 8192, device="cuda")
+def matmul_tflops(dtype):
+    a = torch.randn(8192, 8192, device="cuda", dtype=dtype)
     return 2 * 8192**3 / statistics.median(one(lambda: a @ a, 3) for _ in range(5)) / 1e9
 
 
@@ -251,7 +254,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     versions = {"torch": torch.__version__, "numpy": np.__version__, "sparsevis": sv.__version__}
-    result = {"gpu": torch.cuda.get_device_name(), "versions": versions, "float32_matmul_tflops": matmul_tflops(), "cases": []}
+    result = {"gpu": torch.cuda.get_device_name(), "versions": versions, "heads": HEADS, "rounds": options.rounds,
+              **{f"{name}_matmul_tflops": matmul_tflops(getattr(torch, name)) for name in ("float32", "bfloat16")}, "cases": []}
     print(result, flush=True)
     for case in cases():
         label = f"{case.name}{' back' if case.backward else ''} n={case.n} d={case.d} {case.dtype}"
