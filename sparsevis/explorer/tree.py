@@ -59,18 +59,16 @@ class Words:
             self.given.append(pattern)
         return {"given": self.given.index(pattern)}
 
-    def code_of(self, node, top=True):
-        """Return the line that makes the pattern of a tree."""
+    def code_of(self, node, beside=""):
+        """Return the line that makes the pattern of a tree; it stands in brackets beside an operator other than `beside`."""
         if "op" in node:
-            a = self.code_of(node["a"], top=False)
             if node["op"] == "~":
-                return f"~{a}"
-            b = node["b"]
-            if node["op"] == "&" and b.get("op") == "~":
-                text = f"{a} - {self.code_of(b['a'], top=False)}"
-            else:
-                text = f"{a} {node['op']} {self.code_of(b, top=False)}"
-            return text if top else f"({text})"
+                return f"~{self.code_of(node['a'], '~')}"
+            a, b, op = self.code_of(node["a"], node["op"]), node["b"], node["op"]
+            if op == "&" and b.get("op") == "~":
+                op, b = "-", b["a"]
+            text = f"{a} {op} {self.code_of(b, '~')}"
+            return text if op == beside or not beside else f"({text})"
         if "given" in node:
             return _code_of_given(self.given[node["given"]])
         make, values = self.makers[node["make"]], node["values"]

@@ -23,6 +23,9 @@ __all__ = ["Explorer", "explore"]
 
 VIEWS = ["mask", "tiles", "field", "graph", "cost", "real"]
 MOST = 1 << 20
+STATE = ["trees", "sides", "programs", "numbers", "attention", "words", "n", "block", "layers", "query", "head", "heads", "head_dim", "rate", "show",
+         "view", "capture"]  # fmt: skip
+SIZES = {"n": (1, MOST), "block": (1, 4096), "layers": (1, 128), "heads": (1, 1024), "head_dim": (1, 1024), "rate": (1, 10_000_000)}
 
 
 class Explorer(anywidget.AnyWidget):
@@ -44,6 +47,8 @@ class Explorer(anywidget.AnyWidget):
         The view: "mask", "tiles", "field", "graph", "cost" or "real".
     view : list of int
         What the mask shows: first query, first key, positions a side.
+    heads, head_dim, rate : int
+        Of the call whose cost is shown; GFLOP a second of the machine it is estimated for.
     capture : list of int
         Layer and head of the real attention.
     """
@@ -53,6 +58,8 @@ class Explorer(anywidget.AnyWidget):
     trees, sides, programs, numbers, asked, answer = (t.Dict().tag(sync=True) for _ in range(6))
     words = t.List().tag(sync=True)
     n, block, layers, query, head = (t.Int(x).tag(sync=True) for x in (64, 8, 4, 0, -1))
+    heads, head_dim, rate, measure = (t.Int(x).tag(sync=True) for x in (8, 64, 100, 0))
+    attention = t.Dict().tag(sync=True)
     show = t.Enum(VIEWS, "mask").tag(sync=True)
     view, capture = t.List(t.Int()).tag(sync=True), t.List(t.Int(), [2, 8]).tag(sync=True)
     pattern, other = t.Any(), t.Any(None, allow_none=True)
@@ -75,13 +82,20 @@ class Explorer(anywidget.AnyWidget):
             raise TypeError(f"the explorer needs a Pattern or a PerHead, not {type(value).__name__} (a mask: Chosen.from_mask)")
         return value
 
-    @t.validate("n", "block", "layers")
+    @t.validate(*SIZES)
     def _a_size(self, proposal):
         name, value = proposal["trait"].name, index(proposal["value"])
-        least, most = {"n": (1, MOST), "block": (1, 4096), "layers": (1, 128)}[name]
+        least, most = SIZES[name]
         if not least <= value <= most or (name == "block" and value & (value - 1)):
-            raise ValueError(f"{name} is {value}, and needs {'a power of two' if name == 'block' else 'a whole number'} from {least} to {most:,}")
+            what = "a power of two" if name == "block" else "a whole number"
+            raise ValueError(f"{name} is {value}, and needs {what} from {least} to {most:,}")
         return value
+
+    @t.validate("capture")
+    def _a_head(self, proposal):
+        layer, head = proposal["value"]
+        answers.check_capture(layer, head)
+        return [layer, head]
 
     # one change at a time
 
@@ -108,10 +122,26 @@ class Explorer(anywidget.AnyWidget):
                 self.query = min(self.query, self.n - 1)
             self._refresh()
 
-    @t.observe("show", "block", "layers", "query", "capture")
+    @t.observe("show", "block", "layers", "query", "capture", "heads", "head_dim", "rate")
     def _view_set(self, _):
         if not self._busy:
             self._compute()
+
+    @t.observe("measure")
+    def _measure(self, change):
+        """The button: time every pattern shown."""
+        if change["new"]:
+            for name, pattern in answers.shown(self).items():
+                self._measured[self._call(pattern)] = answers.measured(pattern, self.n, self.block, self.heads, self.head_dim)
+            self._compute()
+
+    def _call(self, pattern):
+        return pattern, self.n, self.block, self.heads, self.head_dim
+
+    @property
+    def times(self):
+        """What has been measured of the patterns shown, by side; see `answers.measured`."""
+        return {name: self._measured.get(self._call(pattern)) for name, pattern in answers.shown(self).items()}
 
     @t.observe("asked")
     def _asked(self, change):
@@ -219,7 +249,9 @@ class Explorer(anywidget.AnyWidget):
 
     def _compute(self):
         """What the chosen view needs beyond the picture."""
-        self.numbers = answers.numbers(self) if self.pattern is not None else {}
+        if self.show == "real" and [self.attention.get("layer"), self.attention.get("head")] != self.capture:
+            self.attention = answers.attention_of(*self.capture)
+        self.numbers = answers.numbers(self)
 
     # what others see
 
@@ -230,11 +262,6 @@ class Explorer(anywidget.AnyWidget):
         one = self._one_head(self.pattern)
         text = f"{self.code}\n{one.describe(self.n)}"
         return {**(data or {}), "text/plain": text, "text/html": page.still(one, self.n, self.code)}, metadata
-
-    def state_of(self):
-        """Return the traits a page needs, as plain values."""
-        names = ["trees", "sides", "programs", "numbers", "words", "n", "block", "layers", "query", "head", "show", "view", "capture"]
-        return {name: getattr(self, name) for name in names}
 
     def export_html(self, path, states=None, *, title=None):
         """Write a page that needs neither Python nor a network, and keeps zoom, hover, views and sliders.
@@ -252,16 +279,24 @@ class Explorer(anywidget.AnyWidget):
         made, programs = {}, {}
         for name, change in (states or {self.code: {}}).items():
             change = change if isinstance(change, dict) else {"pattern": change}
-            own = {trait: getattr(self, trait) for trait in ("pattern", "other", "n", "block", "layers", "query", "head", "show", "capture")}
+            own = {trait: getattr(self, trait) for trait in ("pattern", "other", *SIZES, "query", "head", "show", "capture")}
             copy = Explorer(**own | change)
-            if change.keys() <= {"show", "query", "block", "layers"}:
+            if copy.n == self.n:
                 copy.view = self.view
-            made[str(name)] = answers.everything(copy)
-            programs |= {key: p["source"] for key, p in copy.programs.items()}
-            for p in made[str(name)]["programs"].values():
-                p.pop("source", None)
+            made[str(name)], known = copy._for_page()
+            programs |= known
             copy.close()
         Path(path).write_text(page.page(title or self.code, made, programs), encoding="utf-8")
+
+    def _for_page(self):
+        """(traits, sources of programs) that a page needs to show every view without Python."""
+        self.attention = answers.attention_of(*self.capture)
+        state = {name: getattr(self, name) for name in STATE}
+        state["offline_numbers"] = {show: answers.numbers(self, show) for show in VIEWS}
+        state["programs"] = {key: {"tables": made["tables"]} for key, made in self.programs.items()}
+        remote = [name for name, side in self.sides.items() if isinstance(side, dict) and not side["key"]]
+        state["offline_answers"] = {name: answers.viewport(self._rules(name), self.n, answers.whole_view(self.n, name)) for name in remote}
+        return state, {key: made["source"] for key, made in self.programs.items()}
 
 
 def _check_fit(pattern, n):

@@ -93,15 +93,18 @@ class Counter {
       return;
     }
     const own = this.spare[this.depth] ??= new Float64Array(this.V);
+    this.resolve(i, j, side, h, w, own);
+    for (let v = 0; v < this.V; v++) out[v] += own[v];
+  }
+  // Counts an undecided square right after `decide`; returns its entry, or -1 where no other square reads alike.
+  resolve(i, j, side, h, w, own) {
+    let e = -1;
     this.depth++;
     if (this.unlike()) this.count(own.fill(0), i, j, side, h, w);
-    else {
-      let e = this.entry(side, h, w);
-      if (e < 0) { e = -1 - e; this.count(own.fill(0), i, j, side, h, w); this.values.set(own, e * this.V); }
-      else own.set(this.values.subarray(e * this.V, (e + 1) * this.V));
-    }
+    else if ((e = this.entry(side, h, w)) >= 0) for (let v = 0, at = e * this.V; v < this.V; v++) own[v] = this.values[at + v];
+    else { e = -1 - e; this.count(own.fill(0), i, j, side, h, w); this.values.set(own, e * this.V); }
     this.depth--;
-    for (let v = 0; v < this.V; v++) out[v] += own[v];
+    return e;
   }
   unlike() {                                                        // a table is open: no other square reads alike
     for (let k = 0; k < this.R; k++) if (this.D[k] === 1 && this.rules[k].unlike) return true;
@@ -166,8 +169,8 @@ class Counter {
     }
     return this.sum;
   }
-  // Calls leaf(i, j, side, told) for squares that cover a view: decided ones, as large as they come (down to `least` if `whole` asks for
-  // tiles), and undecided ones of `cell`.
+  // Calls leaf(i, j, side, told) for squares that cover a view: decided ones, as large as they come, but those that hang over an edge no
+  // larger than `least`, and undecided ones of `cell`. D and M are as `decide` left them.
   visit(i0, j0, cells, cell, leaf, least = 0) {
     let side = cell;
     while (side < cells || side < least) side *= 2;

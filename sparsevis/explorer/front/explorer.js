@@ -7,7 +7,7 @@ function render({ model, el }) {
   const root = make(el, "div", { className: "sv-explorer" }), offline = !!model.get("offline");
   const get = (key) => model.get(key), quietly = (key, value) => { model.set(key, value); model.save_changes(); };
   let mine = get("trees"), sides = get("sides"), optimistic = {}, cursor = null, theme = PALETTE.light, drawn = 0, alive = true;
-  const loaded = new Map(), counters = {}, answers = {}, failed = new Map();
+  const written = { n: get("n") }, loaded = new Map(), counters = {}, answers = {}, failed = new Map();
 
   // ---- programs: text becomes a module, as the widget itself did
 
@@ -51,7 +51,9 @@ function render({ model, el }) {
   }
   function answered() {
     const a = get("answer");
-    if (!a?.figure) return;
+    if (a?.figure) keep(a);
+  }
+  function keep(a) {
     const n = a.n, room = new Float64Array(a.px * a.px);
     for (let y = 0; y < a.px; y++) for (let x = 0; x < a.px; x++)
       room[y * a.px + x] = Math.max(0, Math.min(a.cell, n - a.i0 - y * a.cell)) * Math.max(0, Math.min(a.cell, n - a.j0 - x * a.cell));
@@ -133,7 +135,7 @@ function render({ model, el }) {
 
   const host = {
     n: () => get("n"), view: viewOf, setView, counter: (name) => { const c = counterOf(name); return c && c.n === get("n") ? c : null; }, answer: answerOf,
-    colours: (name) => sides[name].colours.map((x) => PALETTE.ingredient[x]), tiles: () => get("show") === "tiles", query: () => get("query"),
+    colours: (name) => sides[name].colours.map((x) => PALETTE.ingredient[x]), tiles: (name) => get("show") === "tiles" && name !== "difference", query: () => get("query"),
     showQuery: () => get("show") === "field" || get("show") === "graph", cursor: () => cursor, title: titleOf, most: () => (sides.b ? 420 : 560),
     stamp: (name) => (counterOf(name) ? counters[name].what : viewKey(name) + (answers[name]?.what ?? "")),
     point(pair, name, aloud) {
@@ -147,18 +149,22 @@ function render({ model, el }) {
   function titleOf(name) { return name === "difference" ? "difference of A and B" : sides[name]?.code ?? ""; }
   function tell(aloud) {
     if (!cursor || !sides[pointed] || cursor.some((x) => x >= get("n"))) { info.textContent = HINT; return; }
-    const figure = figures.find((f) => f.name === pointed), counter = counterOf(pointed);
-    info.textContent = described(cursor, figure?.cell() ?? 1, pointed, sides[pointed], counter, programOf(pointed)?.lists, answers[pointed]?.answer);
+    const names = sides.b && pointed !== "difference" ? ["a", "b"] : [pointed];
+    info.textContent = names.map((name, k) => {
+      const cell = figures.find((f) => f.name === name)?.cell() ?? 1;
+      const text = described(cursor, cell, name, sides[name], counterOf(name), programOf(name)?.lists, answers[name]?.answer);
+      return names.length < 2 ? text : k ? `B: ${text.slice(text.indexOf(": ") + 2)}` : text.replace(": ", ": A: ");
+    }).join(". ");
     if (aloud) live.textContent = info.textContent;
   }
   const HINT = "Point at a pair, or move with the arrow keys; + and − zoom, drag moves, a click chooses the query.";
 
   // ---- drawing
 
-  let waiting = 0, later = 0;
+  let waiting = 0, later = 0, themed = false;
   function redraw() { if (alive) waiting ||= requestAnimationFrame(() => { waiting = 0; draw(); }); }
   function draw() {
-    theme = themeOf(el);
+    if (!themed) { theme = themeOf(el); themed = true; }
     root.dataset.theme = theme.dark ? "dark" : "light";
     root.classList.toggle("sv-two", !!sides.b);
     n.update(NS.includes(get("n")) ? NS : [...NS, get("n")].sort((x, y) => x - y), get("n"));
@@ -203,7 +209,7 @@ function render({ model, el }) {
       if (counter) f.facts.textContent = factsOf(counter, f.name, side);
       else if (answers[f.name]?.answer.nnz !== undefined) f.facts.textContent = sentence(answers[f.name].answer.nnz, get("n"));
       f.key.replaceChildren();
-      if (host.tiles()) for (const [colour, text] of [[PALETTE.ingredient.window, "full tile, or a pair"], [css(paleOf(theme)), "partial tile"], [theme.ground, "skipped"]]) swatch(f.key, colour, text);
+      if (host.tiles(f.name)) for (const [colour, text] of [[PALETTE.ingredient.window, "full tile, or a pair"], [css(paleOf(theme)), "partial tile"], [theme.ground, "skipped"]]) swatch(f.key, colour, text);
       else side.colours.forEach((x, k) => swatch(f.key, PALETTE.ingredient[x], side.labels[k]));
     }
   }
@@ -211,7 +217,7 @@ function render({ model, el }) {
   function factsOf(counter, name, side) {
     const sum = counter.total(), nnz = sum.slice(0, counter.R).reduce((a, b) => a + b, 0);
     if (name === "difference") return side.labels.map((label, k) => `${grouped(sum[k])} ${label}`).join(" · ");
-    if (!host.tiles()) return sentence(nnz, counter.n);
+    if (!host.tiles(name)) return sentence(nnz, counter.n);
     const [full, partial] = sum.slice(counter.R), b = counter.block, all = Math.ceil(counter.n / b) ** 2, computed = (full + partial) * b * b;
     return `${grouped(full)} full, ${grouped(partial)} partial, ${grouped(all - full - partial)} skipped tiles of ${b} × ${b} · needs ${grouped(nnz)} pairs, computes ${grouped(computed)}` +
       (nnz ? ` · block tax ${(computed / nnz).toFixed(2)}` : "");
@@ -221,7 +227,7 @@ function render({ model, el }) {
     make(item, "i").style.background = colour;
     item.append(text);
   }
-  const extras = viewsOf(extra, { get, quietly, redraw, sides: () => sides, theme: () => theme, counter: counterOf, offline });
+  const extras = viewsOf(extra, { get, quietly, redraw, sides: () => sides, theme: () => theme, counter: (name) => (sides[name] ? host.counter(name) : null), offline, changed: () => mine.stamp > sides.stamp || get("n") !== written.n });
 
   // ---- what changes
 
@@ -233,18 +239,23 @@ function render({ model, el }) {
     for (const [key, program] of Object.entries(get("programs") ?? {})) load(key, program);
     redraw();
   }
-  const events = ["trees", "sides", "programs", "numbers", "n", "block", "layers", "query", "head", "show", "view", "capture"];
+  const events = ["trees", "sides", "programs", "numbers", "n", "block", "layers", "query", "head", "show", "view", "capture", "heads", "head_dim", "rate", "attention"];
   events.forEach((x) => model.on(`change:${x}`, changed));
   const onAnswer = () => { answered(); redraw(); };
   model.on("change:answer", onAnswer);
-  if (offline) model.on("change", () => { mine = get("trees"); optimistic = {}; cursor = null; onAnswer(); changed(); });
-  answered(); changed();
-  const watch = new MutationObserver(redraw), scheme = matchMedia("(prefers-color-scheme: dark)"), sized = new ResizeObserver(redraw);
+  const stored = () => {                                            // on a page: what Python counted when it was written
+    for (const a of Object.values(get("offline_answers") ?? {})) keep(a);
+  };
+  if (offline) model.on("change:state", () => { mine = get("trees"); optimistic = {}; cursor = null; written.n = get("n"); stored(); changed(); });
+  if (offline) stored(); else answered();
+  changed();
+  const turned = () => { themed = false; redraw(); };
+  const watch = new MutationObserver(turned), scheme = matchMedia("(prefers-color-scheme: dark)"), sized = new ResizeObserver(turned);
   for (const x of [document.documentElement, document.body]) watch.observe(x, { attributes: true, attributeFilter: ["class", "style", "data-theme", "data-mode", "data-jp-theme-light", "data-jp-theme-name"] });
-  scheme.addEventListener("change", redraw); sized.observe(el);
+  scheme.addEventListener("change", turned); sized.observe(el);
   return () => {
     alive = false;
     events.forEach((x) => model.off(`change:${x}`, changed)); model.off("change:answer", onAnswer);
-    watch.disconnect(); sized.disconnect(); scheme.removeEventListener("change", redraw);
+    watch.disconnect(); sized.disconnect(); scheme.removeEventListener("change", turned);
   };
 }

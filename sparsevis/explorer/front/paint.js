@@ -25,7 +25,7 @@ function picture(counter, colours, theme, [i0, j0, cells], tiles) {
   const cell = 1 << Math.max(0, Math.ceil(Math.log2(cells / 512))), px = Math.ceil(cells / cell), n = counter.n;
   const image = new ImageData(px, px), data = new Uint32Array(image.data.buffer);
   const ground = rgb(theme.ground), paper = packed(rgb(theme.paper)), solid = rgb(PALETTE.ingredient.window), pale = paleOf(theme);
-  const hues = colours.map(rgb), flat = hues.map(packed), vec = new Float64Array(counter.V), shares = new Float64Array(counter.R);
+  const hues = colours.map(rgb), flat = hues.map(packed), vec = new Float64Array(counter.V), shares = new Float64Array(counter.R), seen = [];
   const fill = (i, j, side, colour) => {
     const x0 = Math.max(0, Math.floor((j - j0) / cell)), x1 = Math.min(px, Math.ceil((Math.min(j + side, n) - j0) / cell));
     for (let y = Math.max(0, Math.floor((i - i0) / cell)), y1 = Math.min(px, Math.ceil((Math.min(i + side, n) - i0) / cell)); y < y1; y++)
@@ -38,11 +38,16 @@ function picture(counter, colours, theme, [i0, j0, cells], tiles) {
     if (told >= 0) fill(i, j, side, flat[told]);
     if (told !== -2) return;
     if (side === 1) { const k = counter.which(i, j); if (k >= 0) fill(i, j, 1, flat[k]); return; }
-    vec.fill(0); counter.add(i, j, side, vec);
-    for (let k = 0; k < counter.R; k++) shares[k] = vec[k] / area(i, j, side);
-    fill(i, j, side, packed(blended(ground, hues, shares)));
+    const h = Math.min(side, n - i), w = Math.min(side, n - j), e = counter.resolve(i, j, side, h, w, vec);
+    let colour = e < 0 ? undefined : seen[e];
+    if (colour === undefined) {
+      for (let k = 0; k < counter.R; k++) shares[k] = vec[k] / (h * w);
+      colour = packed(blended(ground, hues, shares));
+      if (e >= 0) seen[e] = colour;
+    }
+    fill(i, j, side, colour);
   };
-  if (!tiles) { counter.visit(i0, j0, cells, cell, pairs); return { image, cell, px }; }
+  if (!tiles) { counter.visit(i0, j0, cells, cell, pairs); return { image, cell, px, i0, j0 }; }
   const block = counter.block, kinds = [solid, rgb(PALETTE.ingredient.partial)];
   counter.visit(i0, j0, cells, Math.max(cell, block), (i, j, side, told) => {
     if (told === -1) return;
@@ -62,18 +67,18 @@ function picture(counter, colours, theme, [i0, j0, cells], tiles) {
       counter.visit(i, j, side, cell, inside);
     }
   }, block);
-  return { image, cell, px };
+  return { image, cell, px, i0, j0 };
 }
 
 // What Python counted where the browser cannot: counts of each rule for each pixel, the same colours.
 function pictureOf(answer, colours, theme) {
-  const { px, cell, rules } = answer, image = new ImageData(px, px), data = new Uint32Array(image.data.buffer);
+  const { px, cell, rules, i0, j0 } = answer, image = new ImageData(px, px), data = new Uint32Array(image.data.buffer);
   const hues = colours.map(rgb), ground = rgb(theme.ground), shares = new Float64Array(rules), room = answer.room;
   for (let p = 0; p < px * px; p++) {
     for (let k = 0; k < rules; k++) shares[k] = room[p] ? answer.counts[k * px * px + p] / room[p] : 0;
     data[p] = packed(room[p] ? blended(ground, hues, shares) : rgb(theme.paper));
   }
-  return { image, cell, px };
+  return { image, cell, px, i0, j0 };
 }
 
 function themeOf(el) {

@@ -2,7 +2,8 @@
 
 const LEFT = 46, TOP = 8, BELOW = 34;
 
-// host: { n(), view(), setView(v), theme(), counter(name), answer(name, view), colours(name), tiles(), query(), setQuery(i), cursor, say(text) }
+// host: { n, view, setView, counter, answer, colours, tiles, query, showQuery, cursor, title, most, stamp, point, pick } and, for pictures of
+// another kind, custom(name, theme, view)
 function figureOf(root, host, name) {
   const box = make(root, "figure", { className: "sv-figure" });
   const caption = make(box, "figcaption"), title = make(caption, "code", { className: "sv-title" }), facts = make(caption, "div", { className: "sv-facts" });
@@ -62,16 +63,16 @@ function figureOf(root, host, name) {
   };
 
   function draw(theme) {
-    const counter = host.counter(name), answer = counter ? null : host.answer(name);
-    box.classList.toggle("sv-waiting", !counter && !answer);
-    if (!counter && !answer) return;
+    const counter = host.counter(name), answer = counter ? null : host.answer(name), custom = host.custom;
+    box.classList.toggle("sv-waiting", !counter && !answer && !custom);
+    if (!counter && !answer && !custom) return;
     const width = Math.max(160, Math.floor(box.clientWidth)), dpr = window.devicePixelRatio || 1, n = host.n();
     side = Math.min(width - LEFT - 6, host.most());
     canvas.style.width = `${LEFT + side + 6}px`; canvas.style.height = `${side + TOP + BELOW}px`;
     canvas.width = Math.round((LEFT + side + 6) * dpr); canvas.height = Math.round((side + TOP + BELOW) * dpr);
-    const view = host.view(), what = JSON.stringify([host.stamp(name), view, host.tiles(), counter?.block, theme.paper]);
+    const view = host.view(), what = JSON.stringify([host.stamp(name), view, host.tiles(name), counter?.block, theme.paper]);
     if (what !== keptFor) {
-      kept = counter ? picture(counter, host.colours(name), theme, view, host.tiles()) : pictureOf(answer, host.colours(name), theme);
+      kept = custom ? custom(name, theme, view) : counter ? picture(counter, host.colours(name), theme, view, host.tiles(name)) : pictureOf(answer, host.colours(name), theme);
       kept.canvas = Object.assign(document.createElement("canvas"), { width: kept.px, height: kept.px });
       kept.canvas.getContext("2d").putImageData(kept.image, 0, 0);
       keptFor = what;
@@ -81,10 +82,10 @@ function figureOf(root, host, name) {
     c.clearRect(0, 0, LEFT + side + 6, side + TOP + BELOW);
     c.save();
     c.beginPath(); c.rect(LEFT, TOP, side, side); c.clip();
-    const single = counter && cells <= 48 && !host.tiles();
+    const single = counter && cells <= 48 && !host.tiles(name);
     if (single) cellsOf(c, counter, theme, i0, j0, cells, unit);
-    else { c.imageSmoothingEnabled = false; c.drawImage(kept.canvas, LEFT, TOP, kept.px * kept.cell * unit, kept.px * kept.cell * unit); }
-    if (host.tiles()) gutters(c, theme, i0, j0, cells, unit, counter?.block ?? 1, n);
+    else { c.imageSmoothingEnabled = false; c.drawImage(kept.canvas, LEFT + (kept.j0 - j0) * unit, TOP + (kept.i0 - i0) * unit, kept.px * kept.cell * unit, kept.px * kept.cell * unit); }
+    if (host.tiles(name)) gutters(c, theme, i0, j0, cells, unit, counter?.block ?? 1, n);
     marks(c, theme, i0, j0, unit, kept.cell);
     c.restore();
     ticks(c, theme, i0, j0, cells, unit, n);

@@ -1,0 +1,21 @@
+// A page without Python: the traits of the chosen state stand in for the notebook's model.
+
+const STATES = @STATES@;
+const revived = (x) => {
+  if (Array.isArray(x)) return x.map(revived);
+  if (x === null || typeof x !== "object") return x;
+  if ("$bytes" in x) return new DataView(Uint8Array.from(atob(x.$bytes), (c) => c.charCodeAt(0)).buffer);
+  return Object.fromEntries(Object.entries(x).map(([key, value]) => [key, revived(value)]));
+};
+const heard = {}, names = Object.keys(STATES), state = { ...revived(STATES[names[0]]), offline: true, states: names, state: names[0] };
+const model = {
+  get: (key) => state[key],
+  set(key, value) {
+    state[key] = value;
+    if (key === "state") Object.assign(state, revived(STATES[value]));
+    for (const f of heard[`change:${key}`] ?? []) f();
+  },
+  on(event, f) { for (const e of event.split(" ")) (heard[e] ??= []).push(f); },
+  off() {}, save_changes() {},
+};
+render({ model, el: document.getElementById("explorer") });
