@@ -80,7 +80,8 @@ def _write(arguments, rest):
     words = {"level": arguments.level, "dtype": arguments.dtype, "seed": arguments.seed, "dlse": arguments.dlse}
     names = golden.write_vectors(arguments.folder, **words)
     size = sum(path.stat().st_size for path in arguments.folder.iterdir())
-    print(f"{arguments.folder}: {len(names)} cases, {size / 2**20:.1f} MiB; judge outputs with: sparsevis golden check {arguments.folder} DIR")
+    judge = f"sparsevis golden check {arguments.folder} OUTPUTS"
+    print(f"{arguments.folder}: {len(names)} cases, {size / 2**20:.1f} MiB; outputs are judged by: {judge}")
 
 
 def _function(arguments):

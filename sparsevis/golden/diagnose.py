@@ -133,6 +133,8 @@ def _arithmetic(outcome, problem, judge, parts):
     """Weaker arithmetic than declared, the least weak first; a budget that would allow anything explains nothing."""
     parts = [x for x in parts if x in outcome.got]
     for words, change in weaker(judge.dtype).items():
+        if parts[0] not in FORWARD and set(change) <= {"lse", "out"}:
+            continue  # they were seen to be right
         want = judge.expected(problem, replace(judge.model, **change))
         if not vague(want, parts) and all((ratios(outcome.got[x], want.values[x], want.errors[x]) <= 1).all() for x in parts):
             words = words if parts[0] in FORWARD else words.replace("P rounded", "P or dS rounded")

@@ -113,16 +113,19 @@ def weaker(dtype):
     """Return {words: fields of a Model}: roundings that a kernel may make without saying so, the least weak first.
 
     >>> list(weaker(np.dtype("float16")))[:3]
-    ['the denominator sums the rounded P', 'parts merged through their lse', 'lse stored in float16']
+    ['the denominator sums the rounded P', 'parts merged through their lse', 'o stored in float16']
     """
-    halves = [dtype.name] if dtype.itemsize == 2 else ["float16", "bfloat16"]
-    found = {"the denominator sums the rounded P": {"rounded_sum": True}, "parts merged through their lse": {"merged": True}}
-    found |= {f"lse stored in {half}": {"lse": half} for half in halves} | {f"o stored in {half}": {"out": half} for half in halves}
+    halves, narrow = [dtype.name] if dtype.itemsize == 2 else ["float16", "bfloat16"], dtype.itemsize == 2
+    found = {"the denominator sums the rounded P": {"rounded_sum": True}} if narrow else {}
+    found |= {"parts merged through their lse": {"merged": True}} | {f"o stored in {half}": {"out": half} for half in halves}
     for half in halves:
         found |= {
-            f"P rounded to {half}": {"p": half}, f"scores stored in {half}": {"score": half}, f"dP stored in {half}": {"dp": half},
-            f"gradients carried in {half}": {"carry": half}, f"q, k or v rounded to {half}": {"operand": half},
+            f"P rounded to {half}": {"p": half}, f"P rounded to {half}, also in the denominator": {"p": half, "rounded_sum": True},
+            f"dP stored in {half}": {"dp": half}, f"gradients carried in {half}": {"carry": half},
         }  # fmt: skip
+    found |= {f"lse stored in {half}": {"lse": half} for half in halves}
+    for half in halves:
+        found |= {f"scores stored in {half}": {"score": half}, f"q, k or v rounded to {half}": {"operand": half}}
     found |= {"q, k or v rounded to tf32": {"operand": "tf32"}, "P in 8 bits": {"p": "e4m3"}, "sums in float16": {"acc": "float16"}}
     single = {"acc": "float32", "out": "float32", "lse": "float32"}
     return {"sums in float32": single} | found if dtype == np.float64 else found
@@ -138,5 +141,7 @@ def tighter(dtype):
     if dtype == np.float64:
         return steps
     exact = {"sums in float64": {"acc": "float64", "p": None, "tile": None}}
-    unrounded = {"P not rounded": {"p": None}} if dtype.itemsize == 2 else {}
-    return exact | {f"{words}, P not rounded": change | unrounded["P not rounded"] for words, change in steps.items() if unrounded} | unrounded | steps
+    if dtype.itemsize > 2:
+        return exact | steps
+    kept = {f"{words}, P not rounded": change | {"p": None} for words, change in steps.items()}
+    return exact | kept | {"P not rounded": {"p": None}} | steps

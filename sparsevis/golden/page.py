@@ -2,10 +2,8 @@
 
 from html import escape
 
-import numpy as np
-
 from sparsevis.golden.picture import drawn
-from sparsevis.palette import DARK, INGREDIENT, LIGHT
+from sparsevis.palette import DARK, LIGHT
 
 __all__ = ["page"]
 

@@ -82,8 +82,8 @@ def calls_of(st, judge):
     rare = lambda some: st.none() | st.none() | some  # noqa: E731
     numbers = {
         **sizes, "batch": st.integers(1, 2), "kv_heads": st.integers(1, 3), "group": st.sampled_from([1, 1, 2, 3, 7]),
-        "left": st.none() | st.integers(0, 80), "right": st.sampled_from([0, None, 0, 1, 5]), "global_keys": st.sampled_from([0, 0, 0, 1, 3]),
-        "pattern": rare(st.sampled_from(PATTERNS)),
+        "left": st.none() | st.integers(0, 80), "right": st.sampled_from([0, None, 0, 1, 5]),
+        "global_keys": st.sampled_from([0, 0, 0, 1, 3]), "pattern": rare(st.sampled_from(PATTERNS)),
         "offset": st.sampled_from(["bottom-right", "bottom-right", "top-left", 0, 3, -2]),
         "scale": rare(st.sampled_from([0.3, 0.0, 1.0])), "softcap": rare(st.sampled_from([1.0, 20.0])),
         "sinks": st.sampled_from([False, False, True]), "bias": st.sampled_from([False, False, True]),
@@ -95,7 +95,8 @@ def calls_of(st, judge):
     missing |= {x for x in ("scale", "softcap", "sinks", "bias", "global_keys") if x not in judge.parameters} - (
         {"global_keys"} if {"pattern", "layout", "mask"} & set(judge.parameters) else set())  # fmt: skip
     numbers |= {x: st.just(plain[x]) for x in missing}
-    return st.builds(_placed, st.fixed_dictionaries(numbers), st.sampled_from(["", "", "", "documents", "padding", "ring"]), st.integers(0, 99))
+    ways = st.sampled_from(["", "", "", "documents", "padding", "ring"])
+    return st.builds(_placed, st.fixed_dictionaries(numbers), ways, st.integers(0, 99))
 
 
 PATTERNS = [

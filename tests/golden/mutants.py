@@ -17,6 +17,7 @@ SINK = "sink = sinks.astype(f32)[:, None]"
 HEADS = "heads = np.arange(H) // (H // kv)"
 ACC = "acc = acc * alpha[..., None] + pv"
 START = "m = np.full((B, H, BM), -np.inf, f32)"
+TYPE = "dtype = q.dtype\n    o, lse ="
 
 # name: (line, line instead, what the diagnosis has to say)
 CONVENTIONS = {
@@ -53,6 +54,7 @@ CONVENTIONS = {
         "queries without keys give the mean of all values",
     ),
     "empty lse 0": (LSE, "L = np.where(l == 0, f32(0), m + np.log(one))", "queries without keys give zero and the wrong lse"),
+    "empty lse +inf": (LSE, "L = np.where(l == 0, f32(np.inf), m + np.log(one))", "queries without keys give zero and the wrong lse (inf)"),
     "nan leak": ("pv = select(store(p, dtype), ok, V)", "pv = store(p, dtype) @ V", "NaN of a forbidden key or value leaks"),
 }  # fmt: skip
 
@@ -80,6 +82,9 @@ BUGS = {
     "writes into q": ("return o, lse", "q[..., :1, :1] = 0\n    return o, lse"),
     "returns a view of q": ("return o, lse", "return (q if q.shape == o.shape else o), lse"),
     "stale scale": ("dtype = q.dtype\n    o, lse =", "dtype, factor = q.dtype, STATE.setdefault((q.shape, k.shape), factor)\n    o, lse ="),
+    "stale window": (TYPE, TYPE.replace("    o,", "    window = STATE.setdefault((q.shape, k.shape), window)\n    o,")),
+    "stale softcap": (TYPE, TYPE.replace("    o,", "    softcap = STATE.setdefault((q.shape, k.shape), softcap)\n    o,")),
+    "stale mask": (TYPE, TYPE.replace("    o,", "    mask = mask if mask is None else STATE.setdefault(mask.shape, mask)\n    o,")),
     "flaky": ("return o, lse", "STATE[0] = STATE.get(0, 0) + 1\n    o[:, :, -1:] *= STATE[0] % 7 > 0\n    return o, lse"),
     "buffer reused": ("return o, lse", "old = STATE.setdefault(o.shape, o)\n    old[...] = o\n    return old, lse"),
     "crashes at one key": ("dtype = q.dtype\n    o, lse =", "dtype = q.dtype if nk > 1 else None.dtype\n    o, lse ="),
@@ -118,11 +123,14 @@ LAWFUL = {
     "tiles of 5 x 64": [("BM, BN = 16, 16", "BM, BN = 5, 64")],
     "tiles downwards": [(TILES, TILES.replace("range(0, nk, BN)", "reversed(range(0, nk, BN))"))],
     "base-2 exponentials": [
-        ("p = np.exp(s - safe[..., None])", "p = np.exp2(s * LOG2E - safe[..., None] * LOG2E)"),
-        ("np.exp(m - safe))", "np.exp2((m - safe) * LOG2E))"),
+        ("p = np.exp(s - safe[..., None])", "p = np.exp2(s * f32(LOG2E) - safe[..., None] * f32(LOG2E))"),
+        ("np.exp(m - safe))", "np.exp2((m - safe) * f32(LOG2E)))"),
     ],
     "scale in q": [(SCORES, "s = (Q * f32(factor)) @ K.swapaxes(-1, -2)")],
 }
+
+
+DOUBLE = ("f32 = np.float32", "f32 = np.float64")  # the same kernel in float64
 
 
 def variant(*patches, part="forward"):
@@ -134,7 +142,7 @@ def variant(*patches, part="forward"):
         if text.count(old) != 1:
             raise LookupError(f"{old!r} stands {text.count(old)} times in the {part} part of kernel.py")
         text = text.replace(old, new)
-    room = {"STATE": {}, "LOG2E": kernel.f32(1.4426950408889634)}
+    room = {"STATE": {}, "LOG2E": 1.4426950408889634}
     exec(compile(text + cut + tail if part == "forward" else head + cut + text, "kernel.py, changed", "exec"), room)
     return room["forward"], room["backward"]
 

@@ -1,6 +1,6 @@
 """The kit's own test: every planted mistake is seen, and mistakes of convention are named; kernels that are right in other ways pass."""
 
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -9,10 +9,11 @@ import sparsevis as sv
 from sparsevis.golden import Dialect, Model, check
 from sparsevis.golden.cases import calls
 from sparsevis.golden.check import Judge
-from tests.golden.mutants import BACKWARD, BUGS, CONVENTIONS, LAWFUL, SPOKEN, WAYS, variant, way
+from tests.golden.mutants import BACKWARD, BUGS, CONVENTIONS, DOUBLE, LAWFUL, SPOKEN, WAYS, variant, way
 
 WIDE = Model(out="float16")  # kernels of whole rows round nothing but the output
 OURS = Dialect(axes="bhnd", mask_axes=4)
+pytestmark = pytest.mark.usefixtures("shared")
 
 
 @pytest.mark.parametrize("name", CONVENTIONS)
@@ -68,13 +69,19 @@ def test_the_matrix_is_large_enough_and_names_nine_tenths_of_conventions():
     assert with_words >= 20
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("dtype", DTYPES := ["float64", "float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("name", LAWFUL)
 def test_no_false_alarm_on_lawful_kernels(name, dtype):
-    forward, backward = variant(*LAWFUL[name])
-    report = check(forward, backward=backward, dialect=OURS, dtype=dtype, level="full" if name == "as it is" else "quick")
+    """Each in every dtype: a fifth of the adversarial calls, so that the five kernels share them all."""
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    forward, backward = variant(*LAWFUL[name], *([DOUBLE] if dtype == "float64" else []))
+    turn = (list(LAWFUL).index(name) + DTYPES.index(dtype)) % 5
+    some = [call for family in calls("adversarial").values() for call in family[turn::5]]
+    report = check(forward, backward=backward, dialect=OURS, dtype=dtype, calls=some)
     assert report.ok, report
     assert report.counts["unsupported"] == 0
+    assert max(o.ratio for o in report.outcomes) > 0.02  # the budget is not met by being wide
 
 
 def test_a_mutant_whose_line_is_not_there_is_refused():
@@ -127,9 +134,9 @@ def test_no_false_alarm_on_our_implementations(impl, dtype):
 
 def test_a_wrong_window_is_named_and_made_small_in_under_ten_seconds():
     line, instead, words = CONVENTIONS["window+1"]
-    start = perf_counter()
+    start = process_time()
     report = check(variant((line, instead))[0], dialect=OURS)
-    assert perf_counter() - start < 10
+    assert process_time() - start < 10  # of the processor: a busy machine is not the kit's fault
     assert words in report.diagnosis[0][0]
     assert (report.smallest.call.nq, report.smallest.call.nk, report.smallest.call.left) == (1, 2, 0)
     assert "diagnosis: window one key longer on the left" in str(report)
