@@ -5,12 +5,12 @@ A `DeviceArray` says where numbers lie and how they are arranged; it cannot comp
 
 import ctypes
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import prod
 
 import numpy as np
 
-__all__ = ["DeviceArray", "on_device", "on_host", "seen"]
+__all__ = ["DeviceArray", "on_device", "on_host", "seen", "traits"]
 
 
 @dataclass(eq=False, slots=True)
@@ -72,8 +72,10 @@ def on_device(x):
 def on_host(x):
     """Return the numbers as a NumPy array: a copy where they lie on a GPU."""
     if not on_device(x):
-        return np.asarray(x)
+        return _asarray(x)
     x = getattr(x, "source", x)
+    if _owner(type(x)) == "torch":
+        return _asarray(x.detach().cpu())
     move = next((getattr(x, name) for name in ("cpu", "get", "copy_to_host") if hasattr(x, name)), None)
     return np.asarray(x if move is None else move())
 
@@ -94,12 +96,46 @@ def seen(x):
     if isinstance(x, np.ndarray | DeviceArray):
         return x
     library = _library(x)
-    return np.asarray(x) if library is None else _READERS[library](x)
+    return _asarray(x) if library is None else _READERS[library](x)
+
+
+def _asarray(x):
+    """`np.asarray`, also for tensors of bfloat16, which PyTorch does not show to NumPy."""
+    if _owner(type(x)) == "torch" and str(x.dtype) == "torch.bfloat16":
+        import torch
+
+        return x.view(torch.int16).numpy().view(_dtype("bfloat16"))
+    return np.asarray(x)
+
+
+def traits(arrays):
+    """All but the numbers and the addresses of PyTorch tensors on a GPU, hashable; None if anything else is among them but None.
+
+    Of each: shape, strides, dtype, GPU, and whether it starts at a multiple of 16 bytes.
+
+    >>> traits([np.zeros(3)]) is None
+    True
+    """
+    found = ()
+    for x in arrays:
+        if x is None:
+            found += (None,)
+        elif _owner(type(x)) == "torch" and x.is_cuda:
+            found += x.shape, x.stride(), x.dtype, x.get_device(), not x.data_ptr() & 15
+        else:
+            return None
+    return found
+
+
+@lru_cache
+def _owner(kind):
+    """The package of a type."""
+    return kind.__module__.partition(".")[0]
 
 
 def _library(x):
     """Who owns an array on a GPU; None for what lies in host memory, or is no array."""
-    name = type(x).__module__.partition(".")[0]
+    name = _owner(type(x))
     if name == "torch":
         return "torch" if x.is_cuda else None
     if name in ("jax", "jaxlib"):

@@ -6,7 +6,6 @@ Nothing falls back: an implementation that cannot do what was asked raises and s
 import logging
 from functools import lru_cache
 from importlib import import_module
-from inspect import signature
 from pkgutil import iter_modules
 from typing import NamedTuple
 
@@ -14,8 +13,7 @@ import numpy as np
 
 from sparsevis import kernels, reference
 from sparsevis.arrays import DeviceArray, seen
-from sparsevis.inputs import check_features, check_inputs, layout_for, mask_and_bias, mask_for
-from sparsevis.layout import Layout, block_of
+from sparsevis.inputs import check_features, check_inputs, flatten, mask_and_bias, mask_for, slot_of
 from sparsevis.patterns import Global, longformer
 
 __all__ = ["Info", "alibi_slopes", "attention", "attention_grad", "implementations", "longformer_attention"]
@@ -98,19 +96,30 @@ def attention(
     >>> window.shape, np.allclose(dense[:, -1], window[:, -1])
     ((8, 100, 16), False)
     """
+    slot = None
+    if slopes is bias is key_mask is None:
+        slot = slot_of(pattern, (q, k, v, sinks), "attention", impl, scale, offset, block, softcap)
+        if slot is not None and slot.call is not None and (made := slot.call(q, k, v, sinks)):
+            _say(impl, slot.info)
+            return _results(*made, slot.info, return_lse, return_info)
     q, k, v = check_inputs(q, k, v)
     features = {"softcap": softcap, "slopes": slopes, "bias": bias, "key_mask": key_mask, "sinks": sinks}
     asked, offset = check_features(q, k, pattern, offset, **features)
-    impl, why = _choose(impl, q, v, asked, "forward")
-    if impl == "reference":
+    info = _choose(impl, q, v, asked, "forward")
+    if info.impl == "reference":
         o, lse = reference.attention(q, k, v, scale=scale, **mask_and_bias(mask_for(pattern, q, k, offset), q, k, asked))
     else:
-        o, lse = _run_kernel(_kernel(impl), q, k, v, pattern, scale, offset, block, asked)
+        o, lse = _run_kernel(_kernel(info.impl), q, k, v, pattern, scale, offset, block, asked, slot, info)
     if isinstance(o, np.ndarray):
         o = o.astype(q.dtype, copy=False)
         lse = lse.astype(np.float64 if q.dtype == np.float64 else np.float32, copy=False)
-    results = (o, *([lse] if return_lse else []), *([Info(impl, why)] if return_info else []))
-    return results if len(results) > 1 else o
+    return _results(o, lse, info, return_lse, return_info)
+
+
+def _results(o, lse, info, return_lse, return_info):
+    if not (return_lse or return_info):
+        return o
+    return (o, *([lse] if return_lse else []), *([info] if return_info else []))
 
 
 def attention_grad(
@@ -143,18 +152,25 @@ def attention_grad(
     >>> dv.sum().round(12).item()
     10.0
     """
+    slot = None
+    if slopes is bias is key_mask is None:
+        slot = slot_of(pattern, (do, q, k, v, dlse, sinks), "gradients", impl, scale, offset, softcap)
+        if slot is not None and slot.call is not None and (made := slot.call(do, q, k, v, dlse, sinks)):
+            _say(impl, slot.info)
+            return made
     q, k, v = check_inputs(q, k, v)
     do = seen(do)
     if do.shape != q.shape[:-1] + v.shape[-1:]:
         raise ValueError(f"do has shape {do.shape}, and needs the output's: {q.shape[:-1] + v.shape[-1:]}")
     features = {"softcap": softcap, "slopes": slopes, "bias": bias, "key_mask": key_mask, "sinks": sinks}
     asked, offset = check_features(q, k, pattern, offset, **features)
-    impl, _ = _choose(impl, q, v, asked, "backward")
+    info = _choose(impl, q, v, asked, "backward")
+    impl = info.impl
     if impl == "reference":
         folded = mask_and_bias(mask_for(pattern, q, k, offset), q, k, asked)
         grads = reference.attention_grad(do, q, k, v, scale=scale, dlse=dlse, **folded)
     elif hasattr(_kernel(impl), "backward"):
-        grads = _run_backward(_kernel(impl), do, q, k, v, pattern, scale, offset, asked, dlse)
+        grads = _run_backward(_kernel(impl), do, q, k, v, pattern, scale, offset, asked, dlse, slot, info)
     else:
         raise NotImplementedError(f"impl={impl!r} has no backward pass; impl='cpu', 'cuda' and 'reference' have")
     return tuple(g.astype(q.dtype, copy=False) if isinstance(g, np.ndarray) else g for g in grads)
@@ -238,68 +254,42 @@ def _kernel(impl):
 
 
 def _choose(impl, q, v, asked, call):
-    """Return the name of the implementation, and why it is that one; "cuda" stands for several."""
+    """Return the `Info` of the implementation; "cuda" stands for several."""
     if isinstance(q, DeviceArray) and not impl.startswith("cuda"):
         raise ValueError(f"q, k, v lie on GPU {q.device}, where impl={impl!r} cannot compute: impl='cuda', or bring them to host memory")
     kernel = _kernel(impl)
     if not hasattr(kernel, "choose"):
-        return impl, "asked for by name"
-    name, why = kernel.choose(q.dtype.name, q.shape[-1], v.shape[-1], tuple(asked), call)
-    log.info("impl=%r is %s: %s", impl, name, why)
-    return name, why
+        return Info(impl, "asked for by name")
+    info = Info(*kernel.choose(q.dtype.name, q.shape[-1], v.shape[-1], tuple(asked), call))
+    _say(impl, info)
+    return info
 
 
-def _run_kernel(kernel, q, k, v, pattern, scale, offset, block, extras):
-    """Call the kernel, and give the results the leading axes of q."""
-    flat, layout, options = _flatten(kernel, kernel.forward, q, k, v, pattern, scale, offset, block, extras)
+def _say(impl, info):
+    if impl != info.impl:
+        log.info("impl=%r is %s: %s", impl, *info)
+
+
+def _run_kernel(kernel, q, k, v, pattern, scale, offset, block, extras, slot, info):
+    """Call the kernel, and give the results the leading axes of q; keep the call ready, if it has a slot."""
+    flat, layout, options = flatten(kernel, kernel.forward, q, k, v, pattern, scale, offset, block, extras)
     o, lse = kernel.forward(*flat, layout, **options)
+    if slot is not None:
+        slot.info, slot.call = info, _ready().ready(info.impl, *flat, layout, **options)
     return o.reshape(*q.shape[:-1], v.shape[-1]), lse.reshape(q.shape[:-1])
 
 
-def _run_backward(kernel, do, q, k, v, pattern, scale, offset, extras, dlse):
-    """Run forward for o and lse, then the kernel's backward pass."""
-    flat, layout, options = _flatten(kernel, kernel.backward, q, k, v, pattern, scale, offset, None, extras)
+def _run_backward(kernel, do, q, k, v, pattern, scale, offset, extras, dlse, slot, info):
+    """Run forward for o and lse, then the kernel's backward pass; keep both ready, if the call has a slot."""
+    flat, layout, options = flatten(kernel, kernel.backward, q, k, v, pattern, scale, offset, None, extras)
     o, lse = kernel.forward(*flat, layout, **options)
     if isinstance(q, np.ndarray):
         do, dlse = np.asarray(do, o.dtype), None if dlse is None else np.asarray(dlse, lse.dtype)
     grads = kernel.backward(do, *flat, o, lse, layout, dlse=dlse, **options)
+    if slot is not None:
+        slot.info, slot.call = info, _ready().ready_gradients(info.impl, do, *flat, layout, dlse=dlse, **options)
     return tuple(g.reshape(x.shape) for g, x in zip(grads, (q, k, v), strict=True))
 
 
-def _flatten(kernel, call, q, k, v, pattern, scale, offset, block, extras):
-    """What a kernel takes: arrays of a dtype it knows, a layout, and options without batch axes."""
-    cannot = [name for name in extras if name not in _parameters(call)]
-    if cannot:
-        name = kernel.__name__.rpartition(".")[2]
-        raise NotImplementedError(f"impl={name!r} does not know {', '.join(cannot)}; impl='reference' does")
-    heads, (nq, d), nk = q.shape[-3] if q.ndim > 2 else 1, q.shape[-2:], k.shape[-2]
-    if block is not None and isinstance(pattern, Layout) and block_of(block) != pattern.block:
-        raise ValueError(f"block={block!r} was given with a layout of tiles {pattern.block}: leave it out, or see Layout.retile")
-    liked = kernel.favourite(q.dtype.name, d, v.shape[-1]) if hasattr(kernel, "favourite") else kernel.BLOCK
-    layout = layout_for(pattern, heads, nq, nk, offset, block_of(liked if block is None else block))
-    dtype = np.float64 if q.dtype == np.float64 else np.float32
-    known = isinstance(q, DeviceArray) or q.dtype.name in getattr(kernel, "HALVES" if call is kernel.forward else "HALVES_BACK", ())
-    flat = [x if known else x.astype(dtype, copy=False) for x in (q, k, v)]
-    options = {"scale": (d**-0.5 if d else 1.0) if scale is None else float(scale)} | extras
-    if "bias" in extras:
-        options["bias"] = _flat_bias(np.asarray(extras["bias"], dtype), (*q.shape[:-1], nk))
-    if "sinks" in extras:
-        options["sinks"] = extras["sinks"].reshape(-1)
-    if "slopes" in extras:
-        options["slopes"] = extras["slopes"].reshape(-1)
-    if "key_mask" in extras:
-        options["key_mask"] = extras["key_mask"].reshape(-1, nk)
-    return flat, layout, options
-
-
-@lru_cache
-def _parameters(call):
-    return frozenset(signature(call).parameters)
-
-
-def _flat_bias(bias, shape):
-    """A bias as (..., nq, nk), with as many matrices as heads, or one for all; one that all batch elements share is not repeated."""
-    np.broadcast_to(bias, shape)  # raises where it does not fit
-    if bias.ndim <= 3:
-        return np.broadcast_to(bias, (*bias.shape[:-2], *shape[-2:]) if bias.ndim == 3 else shape[-2:])
-    return np.broadcast_to(bias, shape)
+def _ready():
+    return import_module("sparsevis.kernels._cuda_ready")

@@ -1,16 +1,17 @@
 """What was given to a public call: checked before any work, and seen as the reference and the kernels want it."""
 
 from functools import lru_cache
+from inspect import signature
 
 import numpy as np
 
-from sparsevis.arrays import DeviceArray, on_host, seen
-from sparsevis.layout import Layout
+from sparsevis.arrays import DeviceArray, on_host, seen, traits
+from sparsevis.layout import Layout, block_of
 from sparsevis.pattern import Pattern, resolve_offset
 from sparsevis.patterns import Dense
 from sparsevis.per_head import PerHead
 
-__all__ = ["check_features", "check_inputs", "layout_for", "mask_and_bias", "mask_for"]
+__all__ = ["check_features", "check_inputs", "flatten", "layout_for", "mask_and_bias", "mask_for", "slot_of"]
 
 
 def check_inputs(q, k, v):
@@ -132,3 +133,83 @@ def mask_for(pattern, q, k, offset):
         _check_pattern(pattern, heads)
         mask = None if pattern is None else pattern.mask(nq, nk, resolve_offset(nq, nk, offset))
     return mask[0] if mask is not None and mask.ndim > q.ndim else mask  # the one head of an input without a head axis
+
+
+def flatten(kernel, call, q, k, v, pattern, scale, offset, block, extras):
+    """Return what a kernel takes: arrays of a dtype it knows, a layout, and options without batch axes."""
+    cannot = [name for name in extras if name not in _parameters(call)]
+    if cannot:
+        name = kernel.__name__.rpartition(".")[2]
+        raise NotImplementedError(f"impl={name!r} does not know {', '.join(cannot)}; impl='reference' does")
+    heads, (nq, d), nk = q.shape[-3] if q.ndim > 2 else 1, q.shape[-2:], k.shape[-2]
+    if block is not None and isinstance(pattern, Layout) and block_of(block) != pattern.block:
+        raise ValueError(f"block={block!r} was given with a layout of tiles {pattern.block}: leave it out, or see Layout.retile")
+    liked = kernel.favourite(q.dtype.name, d, v.shape[-1]) if hasattr(kernel, "favourite") else kernel.BLOCK
+    layout = layout_for(pattern, heads, nq, nk, offset, block_of(liked if block is None else block))
+    dtype = np.float64 if q.dtype == np.float64 else np.float32
+    known = isinstance(q, DeviceArray) or q.dtype.name in getattr(kernel, "HALVES" if call is kernel.forward else "HALVES_BACK", ())
+    flat = [x if known else x.astype(dtype, copy=False) for x in (q, k, v)]
+    options = {"scale": (d**-0.5 if d else 1.0) if scale is None else float(scale)} | extras
+    if "bias" in extras:
+        options["bias"] = _flat_bias(np.asarray(extras["bias"], dtype), (*q.shape[:-1], nk))
+    if "sinks" in extras:
+        options["sinks"] = extras["sinks"].reshape(-1)
+    if "slopes" in extras:
+        options["slopes"] = extras["slopes"].reshape(-1)
+    if "key_mask" in extras:
+        options["key_mask"] = extras["key_mask"].reshape(-1, nk)
+    return flat, layout, options
+
+
+@lru_cache
+def _parameters(call):
+    return frozenset(signature(call).parameters)
+
+
+def _flat_bias(bias, shape):
+    """A bias as (..., nq, nk), with as many matrices as heads, or one for all; one that all batch elements share is not repeated."""
+    np.broadcast_to(bias, shape)  # raises where it does not fit
+    if bias.ndim <= 3:
+        return np.broadcast_to(bias, (*bias.shape[:-2], *shape[-2:]) if bias.ndim == 3 else shape[-2:])
+    return np.broadcast_to(bias, shape)
+
+
+# ---------------------------------------------------------------- calls that were made before
+
+class Slot:
+    """Where a call that was checked once is kept ready for the next one like it: `call`, and what `attention` says of it."""
+
+    __slots__ = ("call", "info")
+
+    def __init__(self, *_):
+        self.call = self.info = None
+
+
+PLAIN = frozenset({type(None), str, int, float, np.float64, np.float32})
+
+
+def slot_of(pattern, arrays, *options):
+    """Return the `Slot` of calls like this one, or None where there is none.
+
+    Parameters
+    ----------
+    pattern : Pattern, PerHead, Layout or None
+        A layout keeps its slots itself, and they go with it; those of other patterns are the ones used last.
+    arrays : tuple
+        All arrays of the call, None for those left out; the others must be PyTorch's, on a GPU. None of them is kept.
+    options : numbers, words and None
+        What else decides the result. With anything else among them there is no slot.
+    """
+    known = traits(arrays)
+    if known is None or not PLAIN.issuperset(map(type, options)):
+        return None
+    if isinstance(pattern, Layout):
+        return pattern.remember(_slots)(*options, *known)
+    return _recent(pattern, *options, *known) if pattern is None or isinstance(pattern, Pattern | PerHead) else None
+
+
+def _slots(layout):
+    return lru_cache(maxsize=64, typed=True)(Slot)
+
+
+_recent = lru_cache(maxsize=16, typed=True)(Slot)

@@ -102,3 +102,21 @@ def test_shapes_are_checked_where_arrays_lie_on_a_gpu():
 def test_readers_cover_every_library():
     assert set(arrays._READERS) == {"torch", "jax", "dlpack", "cupy", "numba", "other"}
     assert DeviceArray(0, (0, 3), (5, 5), np.dtype("f4"), "other", 0, None).contiguous  # of nothing, every order is C's
+
+
+def test_tensors_of_bfloat16_in_host_memory():
+    torch = pytest.importorskip("torch", reason="of PyTorch")
+    pytest.importorskip("ml_dtypes", reason="bfloat16 needs ml_dtypes")
+    x = torch.tensor([[1.5, -2.0, 3.0], [0.0, 4.0, 5.0]], dtype=torch.bfloat16)
+    for there in (seen(x.T), on_host(x.T)):
+        assert there.dtype.name == "bfloat16"
+        assert there.astype(float).tolist() == [[1.5, 0.0], [-2.0, 4.0], [3.0, 5.0]]
+    o = sv.attention(x, x, x, sv.Causal(), impl="reference")
+    assert o.dtype == there.dtype
+
+
+def test_traits_are_of_tensors_on_a_gpu():
+    torch = pytest.importorskip("torch", reason="of PyTorch")
+    for x in (np.zeros((2, 3)), [[1.0]], torch.zeros(2, 3), OnGpu((2, 3)), arrays.seen(OnGpu((2, 3)))):
+        assert arrays.traits([x]) is None
+    assert arrays.traits([None]) == (None,)

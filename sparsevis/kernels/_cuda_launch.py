@@ -2,17 +2,20 @@
 
 Numba passes scalars as they are, and an array as seven numbers and more (none, none, size, item size, address, shape, strides), one after
 another; a kernel's parameters are the driver's. So the block of arguments is made once for each signature, and a launch writes numbers
-into it. More than 48 KiB of shared memory must be asked for, once for each compiled kernel.
+into it; or, where a plan knows most of them, once for each plan, and a launch writes addresses only (`Bound`). More than 48 KiB of shared
+memory must be asked for, once for each compiled kernel.
 """
 import ctypes
+from contextlib import contextmanager
 from functools import cache
+from struct import Struct, calcsize
 from threading import Lock
 
 import numpy as np
 
 from ..arrays import DeviceArray
 
-__all__ = ["Prepared", "kinds", "numbers", "prepare", "tensor_map"]
+__all__ = ["Bound", "Prepared", "here", "kinds", "numbers", "prepare", "relaxed", "tensor_map"]
 
 C_TYPES = {"int32": ctypes.c_int32, "uint32": ctypes.c_uint32, "int64": ctypes.c_int64, "uint64": ctypes.c_uint64,
            "float32": ctypes.c_float, "float64": ctypes.c_double, "bool": ctypes.c_bool}
@@ -31,6 +34,22 @@ def checked(result):
     if int(status):
         raise RuntimeError(f"the CUDA driver says {status!s}")
     return values[0] if len(values) == 1 else values
+
+
+def here():
+    """Number of the CUDA context in which this thread works: a kernel that was prepared in it can be started."""
+    return int(checked(driver().cuCtxGetCurrent()))
+
+
+@contextmanager
+def relaxed():
+    """Memory may be asked for while a CUDA graph is captured: it is done at once, and no part of the graph."""
+    cu = driver()
+    before = checked(cu.cuThreadExchangeStreamCaptureMode(cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED))
+    try:
+        yield
+    finally:
+        checked(cu.cuThreadExchangeStreamCaptureMode(before))
 
 
 # ---------------------------------------------------------------- arguments as numbers
@@ -79,6 +98,23 @@ def _slots(kind):
 
 # ---------------------------------------------------------------- one compiled kernel
 
+class Block:
+    """The arguments of a kernel, side by side in memory, and the list of their addresses that the driver reads."""
+
+    def __init__(self, signature):
+        types = [c for kind in signature for c in _slots(kind)]
+        self.codes = "".join(c._type_ for c in types)
+        self.memory = bytearray(calcsize(self.codes))
+        self.slots = [c.from_buffer(self.memory, calcsize(self.codes[: i + 1]) - ctypes.sizeof(c)) for i, c in enumerate(types)]
+        self.list = (ctypes.c_void_p * len(types))(*map(ctypes.addressof, self.slots))
+        self.address, self.lock = ctypes.addressof(self.list), Lock()
+
+    def write(self, values, first=0):
+        """Numbers for all arguments from the `first` on, wrapped around where they are negative or too large."""
+        for slot, value in zip(self.slots[first:], values, strict=True):
+            slot.value = value
+
+
 class Prepared:
     """A kernel compiled for one signature on the current device, with the block of its arguments."""
 
@@ -91,17 +127,34 @@ class Prepared:
             checked(cu.cuKernelSetAttribute(limit, shared, function.handle, function.device.id))
         self.function, self.shared, self.launch = checked(cu.cuKernelGetFunction(function.handle)), shared, cu.cuLaunchKernel
         self.registers, self.local = compiled.regs_per_thread, compiled.local_mem_per_thread
-        self.slots = [c() for kind in signature for c in _slots(kind)]
-        self.block = (ctypes.c_void_p * len(self.slots))(*map(ctypes.addressof, self.slots))
-        self.address, self.lock = ctypes.addressof(self.block), Lock()
+        self.signature, self.block = signature, Block(signature)
 
     def __call__(self, grid, threads, stream, values):
         """Start it on a stream, given by its handle, with plain numbers."""
         x, y = grid if isinstance(grid, tuple) else (grid, 1)
+        with self.block.lock:                            # the driver copies the block before it returns
+            self.block.write(values)
+            checked(self.launch(self.function, x, y, 1, threads, 1, 1, self.shared, stream, self.block.address, 0))
+
+
+class Bound:
+    """A prepared kernel with a block of its own, in which all arguments are written but the first few: each call brings those."""
+
+    def __init__(self, prepared, threads, few, values):
+        block = Block(prepared.signature)
+        block.write(values, few)
+        self.block, self.memory, self.address, self.lock = block, block.memory, block.address, block.lock
+        self.pack, self.launch = Struct(block.codes[:few]).pack_into, prepared.launch
+        self.function, self.threads, self.shared = prepared.function, threads, prepared.shared
+
+    def __call__(self, grid, stream, *first):
+        """Start it on a stream, given by its handle; the first arguments are not negative."""
+        x, y = grid if isinstance(grid, tuple) else (grid, 1)
         with self.lock:                                  # the driver copies the block before it returns
-            for slot, value in zip(self.slots, values, strict=True):
-                slot.value = value
-            checked(self.launch(self.function, x, y, 1, threads, 1, 1, self.shared, stream, self.address, 0))
+            self.pack(self.memory, 0, *first)
+            status, = self.launch(self.function, x, y, 1, self.threads, 1, 1, self.shared, stream, self.address, 0)
+        if status:
+            checked((status,))
 
 
 @cache
@@ -113,7 +166,7 @@ def prepare(kernel, shared, signature, device):
 # ---------------------------------------------------------------- what the copy engine of sm_90 reads
 
 def tensor_map(address, shape, strides, box_rows, dtype):
-    """The 128 bytes by which TMA knows a (batch, heads, rows, d) array of 16-bit numbers: boxes of 64 columns, 128-byte swizzle, zeros beyond.
+    """The 128 bytes by which TMA knows a (batch, heads, rows, d) array of 16-bit numbers: boxes of 64 columns, zeros beyond, swizzled.
 
     Strides are in bytes, multiples of 16, as the address is; that of the last axis is 2. NVIDIA CUDA driver API, cuTensorMapEncodeTiled.
     """

@@ -19,8 +19,8 @@ import numpy as np
 
 from ..arrays import DeviceArray, seen
 from ._cuda import SIMULATED, Caller, clear_errors, device_words, needs_device, on_gpu, retiled, upload
-from ._cuda_call import SHORT, Built, plans, scale_in_bits, sized
-from ._cuda_launch import prepare
+from ._cuda_call import SHORT, Built, key_of, plans, scale_in_bits, sized
+from ._cuda_launch import Bound, prepare
 from ._cuda_mma_products import make_load, make_products, row_bytes
 from ._cuda_mma_walk import LOG2E, Shape, make_walk, tensor_core
 from ._ptx80 import cp_commit, cp_wait0, cuda, ldg_f32, smem_addr, stg_f32
@@ -38,7 +38,7 @@ def backward(needs, do, q, k, v, o, lse, layout, *, scale, dlse=None, softcap=No
         raise NotImplementedError("impl='cuda_mma' speaks to tensor cores, which Numba's simulator does not have: impl='cuda_tiled'")
     do, q, k, v, o, lse = map(seen, (do, q, k, v, o, lse))
     rows = do, q, k, v
-    key = ("gradients", *(x.shape for x in rows), *(x.strides for x in rows), q.dtype.name, scale, softcap, getattr(q, "device", -1))
+    key = key_of("gradients", rows, scale, softcap, dlse is not None)
     known = plans(layout).get(key)
     with on_gpu(q), clear_errors("cuda_mma"):
         if known is None:
@@ -49,12 +49,15 @@ def backward(needs, do, q, k, v, o, lse, layout, *, scale, dlse=None, softcap=No
         lse, dlse = (x if x is None else there(seen(x), name, np.float32) for name, x in (("lse", lse), ("dlse", dlse)))
         for name, x in (("o", o), ("lse", lse), ("dlse", dlse)):
             if x is not None and not x.contiguous:
-                raise ValueError(f"impl='cuda_mma' reads {name} without gaps, and it has some (strides {x.strides}): give {name}.contiguous()")
+                raise ValueError(f"impl='cuda_mma' reads {name} without gaps, and it has some (strides {x.strides}): "
+                                 f"give {name}.contiguous()")
         if known is None:
-            known = plans(layout)[key] = Steps(layout, sized("cuda_mma", (q, k, v)), sized("cuda_mma", (do,)), scale, softcap)
+            rows = sized("cuda_mma", (do,))
+            known = plans(layout)[key] = Steps(layout, sized("cuda_mma", (q, k, v)), rows, scale, softcap, dlse is not None)
         made = [caller.empty(shape, q.dtype) for shape in known.results]
         _, numbers = caller.empty(known.numbers, np.dtype(np.float32))
-        known((do, q, k, v), o, lse, dlse, numbers, [x for _, x in made], caller.stream)
+        where = [x.address for x in (do, q, k, v, o, lse)]
+        known.run(caller.stream, *where, dlse.address if dlse else 0, numbers.address, *(x.address for _, x in made))
         return tuple(caller.give_back(x) for x, _ in made)
 
 
@@ -70,7 +73,7 @@ def there(x, name, dtype):
 class Steps:
     """The three kernels of a call, and all of their arguments but where the arrays lie."""
 
-    def __init__(self, layout, sizes, rows, scale, softcap):
+    def __init__(self, layout, sizes, rows, scale, softcap, has_dlse):
         (batch, per, nq, d), (_, kv_per, nk, _), (*_, dv) = sizes.shapes
         gpu, dtype = cuda.get_current_device(), SHORT[sizes.dtype]
         device, limit = gpu.id, gpu.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
@@ -78,9 +81,9 @@ class Steps:
         self.numbers, self.results = (heads, pitch, 2), ((heads, nq, d), (batch * kv_per, nk, d), (batch * kv_per, nk, dv))
         do_steps, q_steps, k_steps, v_steps = ([s[2], s[1], s[0]] for s in (*rows.strides, *sizes.strides))
         delta = make_delta(dv, dtype)
-        self.delta = prepare(delta.kernel, delta.shared, delta.signature, device), (pitch // ROWS, heads), delta.threads
-        self.sizes, self.do_steps = [per, nq, pitch], do_steps
-        self.walks = []
+        start = prepare(delta.kernel, delta.shared, delta.signature, device)
+        self.kernels = [(Bound(start, delta.threads, 5, [per, nq, pitch, int(has_dlse), *do_steps]), (pitch // ROWS, heads))]
+        self.words = []                                 # what is read while a kernel runs
         for of_keys in (True, False):
             built = make_walk(of_keys, d, dv, dtype, softcap is not None, shape_of(of_keys, d, dv, softcap is not None, limit))
             mine = retiled(layout, built.block[::-1]).T if of_keys else retiled(layout, built.block)
@@ -88,20 +91,15 @@ class Steps:
             steps = [*k_steps, *v_steps, *q_steps, *do_steps] if of_keys else [*q_steps, *do_steps, *k_steps, *v_steps]
             tail = [per, per // kv_per, *ends, pitch, *steps, scale_in_bits(scale), float(scale), float(softcap or 0)]
             start, grid = prepare(built.kernel, built.shared, built.signature, device), (mine.grid[0], batch * (kv_per if of_keys else per))
-            self.walks.append((start, grid, built.threads, words, [x.address for x in words], tail))
+            self.kernels.append((Bound(start, built.threads, 7, [x.address for x in words] + tail), grid))
+            self.words.append(words)
 
-    def __call__(self, arrays, o, lse, dlse, numbers, results, stream):
-        """Start the kernels: `results` are where dq, dk and dv go."""
-        do, q, k, v = (x.address for x in arrays)
-        dq, dk, dv = (x.address for x in results)
-        start, grid, threads = self.delta
-        if all(grid):
-            given = [do, o.address, lse.address, 0 if dlse is None else dlse.address, numbers.address]
-            start(grid, threads, stream, [*given, *self.sizes, int(dlse is not None), *self.do_steps])
-        for (start, grid, threads, _, words, tail), given in zip(self.walks, ((k, v, q, do, numbers.address, dk, dv),
-                                                                             (q, do, k, v, numbers.address, dq, 0)), strict=True):
+    def run(self, stream, do, q, k, v, o, lse, dlse, numbers, dq, dk, dv):
+        """Start the kernels on arrays that lie at these addresses; dq, dk and dv are written to."""
+        given = (do, o, lse, dlse, numbers), (k, v, q, do, numbers, dk, dv), (q, do, k, v, numbers, dq, 0)
+        for (start, grid), addresses in zip(self.kernels, given, strict=True):
             if all(grid):
-                start(grid, threads, stream, [*given, *words, *tail])
+                start(grid, stream, *addresses)
 
 
 def pitch_of(nq):
