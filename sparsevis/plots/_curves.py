@@ -81,7 +81,8 @@ def lines_of(result, quantity):
         less = held[n[-1]] / y[-1] if y[-1] and n[-1] in held else None
         crossing = curve.crossovers.get(quantity) if curve is not None and quantity in CROSSED else None
         lines.append(Line(name, list(n), list(y), less, crossing))
-    drawn = [Line(name, list(y), list(y.values()), base=True) for name, y in beside.items() if name not in costs]
+    same = [dict(zip(line.n, line.y, strict=True)) for line in lines]  # dense attention under another name needs no second line
+    drawn = [Line(name, list(y), list(y.values()), base=True) for name, y in beside.items() if name not in costs and y not in same]
     return drawn + lines, every[min(every)], last
 
 

@@ -24,6 +24,11 @@ def ends(ax, gid="end"):
     return {t.get_text(): t for t in ax.texts if t.get_gid() == gid}
 
 
+def test_dense_attention_under_another_name_is_drawn_once():
+    rows = {f"{b} rows": [sv.cost(None, n, block=(b, 64)) for n in LENGTHS] for b in (64, 128)}
+    assert [line.get_label() for line in sv.plots.cost(rows, quantity="bytes_tiled").lines] == ["dense, naive", *rows]
+
+
 @pytest.mark.parametrize(
     ("quantity", "base", "dense"), [
         ("flops", "dense", lambda n: 256 * n * n), ("flops_backward", "dense", lambda n: 640 * n * n),
