@@ -200,16 +200,16 @@ def slot_of(pattern, arrays, *options):
     options : numbers, words and None
         What else decides the result. With anything else among them there is no slot.
     """
-    known = traits(arrays)
-    if known is None or not PLAIN.issuperset(map(type, options)):
+    known, kinds = traits(arrays), tuple(map(type, options))  # 1 == 1.0 == True, and not each of them is an offset
+    if known is None or not PLAIN.issuperset(kinds):
         return None
     if isinstance(pattern, Layout):
-        return pattern.remember(_slots)(*options, *known)
-    return _recent(pattern, *options, *known) if pattern is None or isinstance(pattern, Pattern | PerHead) else None
+        return pattern.remember(_slots)(*options, kinds, *known)
+    return _recent(pattern, *options, kinds, *known) if pattern is None or isinstance(pattern, Pattern | PerHead) else None
 
 
 def _slots(layout):
-    return lru_cache(maxsize=64, typed=True)(Slot)
+    return lru_cache(maxsize=64)(Slot)
 
 
-_recent = lru_cache(maxsize=16, typed=True)(Slot)
+_recent = lru_cache(maxsize=16)(Slot)

@@ -38,7 +38,7 @@ def checked(result):
 
 def here():
     """Number of the CUDA context in which this thread works: a kernel that was prepared in it can be started."""
-    return int(checked(driver().cuCtxGetCurrent()))
+    return int(driver().cuCtxGetCurrent()[1] or 0)
 
 
 @contextmanager

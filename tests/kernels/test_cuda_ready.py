@@ -5,6 +5,7 @@ No GPU is needed: tensors in host memory say that they lie on GPU 0, and the dri
 import ctypes
 import gc
 import logging
+import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -32,7 +33,7 @@ class Gpu(torch.Tensor):
     is_cuda, device = True, torch.device("cuda:0")
 
     def get_device(self):
-        return 0
+        return self.device.index
 
     def new_empty(self, shape, dtype=None):
         return gpu(ALLOCATED(shape, dtype=dtype or self.dtype))
@@ -61,6 +62,7 @@ class Driver:
         return 0, self.context
 
     def cuLaunchKernel(self, prepared, x, y, z, threads, _, __, shared, stream, block, extra):
+        time.sleep(0)                                                # another thread's turn
         types = [c for kind in prepared.signature for c in launching._slots(kind)]
         where = (ctypes.c_void_p * len(types)).from_address(block)
         values = [c.from_address(at).value for c, at in zip(types, where, strict=True)]
@@ -220,6 +222,24 @@ def test_what_differs_is_planned_anew(driver, name):
         assert [x for i, x in enumerate(found[2]) if i not in varying] == [x for i, x in enumerate(alone[2]) if i not in varying]
     _, again = calls(driver, three())
     assert again == 0, "the first call is not ready any more"
+
+
+def test_one_layout_serves_many_calls(driver):
+    layout, others = sv.Layout.of(PATTERN, 96, 64), ("heads", "batch", "head dimension", "dtype", "strides", "scale", "softcap", "sinks")
+    for name in others:
+        arrays, options = OTHERS[name]
+        assert calls(driver, three(), layout, 2)[1] == (name == others[0])
+        assert calls(driver, arrays, layout, 2, **options)[1] == 1, name
+    assert [calls(driver, OTHERS[name][0], layout, **OTHERS[name][1])[1] for name in others] == [0] * len(others)
+
+
+def test_gpus_are_told_apart():
+    class Second(Gpu):
+        device = torch.device("cuda:1")
+
+    there = draw(2, 64)
+    assert inputs.traits([there]) == inputs.traits([draw(2, 64)])
+    assert inputs.traits([there]) != inputs.traits([there.as_subclass(Second)])
 
 
 def test_rows_that_start_elsewhere_are_refused(driver):
