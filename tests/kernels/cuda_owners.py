@@ -28,6 +28,8 @@ def cases(rung, capability):
             found[f"torch: heads after positions in memory, {dtype}"] = partial(torch_transposed, rung, dtype)
         found["torch: no memory but for the results"] = partial(torch_memory, rung)
         found["torch: a CUDA graph"] = partial(torch_graph, rung)
+        found["torch: a CUDA graph that makes q, k and v"] = partial(torch_graph, rung, makes=True)
+        found["torch: sinks, read anew in each call"] = partial(torch_sinks, rung)
         found["torch: a second shape, then the first again"] = partial(torch_shapes, rung)
         found["torch: half of the arrays in host memory"] = partial(torch_mixed, rung)
         if rung.gradients:
@@ -140,8 +142,8 @@ def torch_memory(rung):
     assert o.data_ptr() not in [x.data_ptr() for x in arrays]
 
 
-def torch_graph(rung):
-    """Captured once, replayed on other numbers in the same memory."""
+def torch_graph(rung, makes=False):
+    """Captured once, replayed on other numbers in the same memory; `makes`: q, k and v lie where no call has met them before."""
     import torch
     p = problem(rung)
     arrays, others = ([to_torch(x) for x in replace(p, heads=heads).draw()[0]] for heads in (4, 4))
@@ -153,7 +155,8 @@ def torch_graph(rung):
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        o, lse = run(rung, p, arrays)
+        inside = [x + 0 for x in arrays] if makes else arrays
+        o, lse = run(rung, p, inside)
     for x, y in zip(arrays, others, strict=True):
         x.copy_(y)
     graph.replay()
@@ -161,6 +164,20 @@ def torch_graph(rung):
     want = run(rung, p, others)
     assert torch.equal(o, want[0]), "o of the replayed graph is another"
     assert torch.equal(lse, want[1])
+
+
+def torch_sinks(rung):
+    """Three calls with the same memory, the last after its numbers have changed; of one batch element, and of two."""
+    import torch
+    for p in (problem(rung, batch=()), problem(rung)):
+        arrays, sinks = [to_torch(x) for x in p.draw()[0]], torch.tensor([0.5, -1.0, 2.0, 0.0], device="cuda")
+        first, second = (sv.attention(*arrays, p.pattern, impl=rung.name, sinks=sinks, **p.options()) for _ in range(2))
+        sinks += 1
+        third = sv.attention(*arrays, p.pattern, impl=rung.name, sinks=sinks, **p.options())
+        fresh = sv.attention(*arrays, p.pattern, impl=rung.name, sinks=sinks.tolist(), **p.options())
+        assert torch.equal(first, second)
+        assert torch.equal(third, fresh)
+        assert not torch.equal(first, third)
 
 
 def torch_shapes(rung):
@@ -187,9 +204,12 @@ def torch_gradients(rung):
         p = problem(rung, dtype, nq=150, nk=183)
         q, k, v = p.draw()[0]
         do = np.random.default_rng(1).standard_normal((*q.shape[:-1], p.dims[1])).astype(q.dtype)
+        there = [to_torch(x) for x in (do, q, k, v)]
+        torch.cuda.synchronize()
         with torch.cuda.stream(torch.cuda.Stream()):
-            grads = sv.attention_grad(*map(to_torch, (do, q, k, v)), p.pattern, offset=p.offset, impl=rung.name)
+            grads, again = (sv.attention_grad(*there, p.pattern, offset=p.offset, impl=rung.name) for _ in range(2))
             torch.cuda.current_stream().synchronize()
+        assert all(map(torch.equal, grads, again)), "the second call, which was ready, found others"
         assert all(g.is_cuda and g.dtype == getattr(torch, dtype) for g in grads)
         within(dict(zip(("dq", "dk", "dv"), map(to_numpy, grads), strict=True)), expected(p, q, k, v, {}, do=do))
 
