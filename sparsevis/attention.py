@@ -86,8 +86,9 @@ def attention(
     Notes
     -----
     Order: scale, softcap, slopes and bias, pattern and key_mask, softmax, sinks. The first call with a compiled implementation takes
-    some seconds, once for each dtype and installation. On a GPU, a call of PyTorch tensors like an earlier one (an equal pattern or the same
-    layout, options, shapes, strides, dtypes) is ready: nothing is checked, copied or waited for; so make one before a CUDA graph captures it.
+    some seconds, once for each dtype and installation. On a GPU, a call of PyTorch tensors like an earlier one (an equal pattern or the
+    same layout, options, shapes, strides, dtypes) is ready: nothing is checked, copied or waited for. Make one before a CUDA graph
+    captures it.
 
     Examples
     --------
