@@ -9,12 +9,12 @@ from time import monotonic
 from sparsevis.golden.call import MEMORY, VALUES, Call
 from sparsevis.golden.check import judge_of, report_of
 from sparsevis.golden.shrink import size_of
-from sparsevis.patterns import BlockWindow, Causal, Chunked, Global, PrefixLM, RandomKeys, Strided
+from sparsevis.patterns import BlockWindow, Causal, Chunked, Global, PrefixLM, SlidingWindow, Strided
 
 __all__ = ["search"]
 
 LARGEST = {"nq": 70, "nk": 130, "d": 40, "dv": 40}
-FAILING = 40  # failing calls that are enough
+FEWEST = 20  # calls that are asked, whatever the time
 
 
 def search(fn, *, seconds=30.0, seed=0, **options):
@@ -25,7 +25,7 @@ def search(fn, *, seconds=30.0, seed=0, **options):
     fn : callable
         As for `check`.
     seconds : float
-        When to stop; failing calls end it earlier.
+        When to stop, after at least 20 calls; earlier where a failing call has been made as small as it gets.
     seed : int
         Of the draws.
     **options
@@ -53,7 +53,7 @@ def search(fn, *, seconds=30.0, seed=0, **options):
         pass
 
     def one(call):
-        if monotonic() > end:
+        if monotonic() > end and len(asked) >= FEWEST:
             return
         if call not in asked:
             asked[call] = judge(call, "drawn")
@@ -63,7 +63,7 @@ def search(fn, *, seconds=30.0, seed=0, **options):
     quiet = {"database": None, "deadline": None, "max_examples": 200, "report_multiple_bugs": False}
     quiet["suppress_health_check"] = list(hypothesis.HealthCheck)
     try:
-        while monotonic() < end and not any(o.status == "fail" for o in asked.values()):
+        while (monotonic() < end or len(asked) < FEWEST) and not any(o.status == "fail" for o in asked.values()):
             test = hypothesis.given(calls_of(hypothesis.strategies, judge))(one)
             try:
                 hypothesis.seed(seed)(hypothesis.settings(**quiet)(test))()
@@ -100,17 +100,14 @@ def calls_of(st, judge):
 
 
 PATTERNS = [
-    Causal() & Strided(3), Causal() & Chunked(5), BlockWindow(16, 1, 0), PrefixLM(4), RandomKeys(2, seed=1), Global((0,)) | Chunked(7),
+    Causal() & Strided(3), Causal() & Chunked(5), BlockWindow(16, 1, 0), PrefixLM(4), ~SlidingWindow(3, 3), Global((0,)) | Chunked(7),
 ]  # fmt: skip
 
 
 def _placed(numbers, way, cut):
     """A Call, with its keys in documents cut at `cut`, padded, or in a ring."""
     call = Call(**{f.name: numbers[f.name] for f in fields(Call) if f.name in numbers})
-    pattern = call.pattern if call.nk and not (way == "ring" or way == "documents") else None
-    if isinstance(pattern, RandomKeys) and call.nk < 2:
-        pattern = None
-    call = replace(call, pattern=pattern)
+    call = replace(call, pattern=call.pattern if call.nk and way not in ("ring", "documents") else None)
     if way == "documents":
         n = min(cut, call.nq, call.nk)
         return replace(call, offset="bottom-right", lengths=(n, call.nq - n), key_lengths=(n, call.nk - n))

@@ -15,7 +15,7 @@ __all__ = ["size_of", "smallest"]
 ORDER = ["memory", "batch", "bias", "sinks", "softcap", "scale", "global_keys", "seen", "group", "kv_heads", "nq", "nk", "d", "dv"]
 ORDER += ["left", "right", "values", "offset", "seed"]
 PLAIN = {f.name: f.default for f in fields(Call)}
-DRAWN = 2.0  # seconds of drawing
+DRAWN = 200  # calls that are drawn and asked
 
 
 def smallest(failing, judge, seconds=5.0):
@@ -45,11 +45,12 @@ def _drawn(best, judge):
     import hypothesis
     from hypothesis import strategies as st
 
-    found, end = [best], monotonic() + DRAWN
+    found, asked = [best], []
 
     def smaller(call):
-        if call is None or monotonic() > end or not size_of(call) < size_of(found[-1].call):
+        if call is None or len(asked) == DRAWN or not size_of(call) < size_of(found[-1].call):
             return False
+        asked.append(call)
         outcome = _judged(judge, call, best.family)
         if outcome is not None and outcome.status == "fail":
             found.append(outcome)
@@ -60,9 +61,9 @@ def _drawn(best, judge):
     numbers = {x: st.integers(PLAIN[x] if x in ("d", "dv") else min(1, now), now) if type(now) is int and now > 0 else st.sampled_from(
         [PLAIN[x], now]) for x, now in fields_of.items()}  # fmt: skip
     some = st.fixed_dictionaries(numbers).map(lambda change: next(_changed(best.call, **change), None))
-    quiet = {"database": None, "deadline": None, "derandomize": True, "max_examples": 100, "phases": [hypothesis.Phase.generate]}
+    quiet = {"database": None, "deadline": None, "derandomize": True, "max_examples": 300, "phases": [hypothesis.Phase.generate]}
     quiet["suppress_health_check"] = list(hypothesis.HealthCheck)
-    while monotonic() < end:
+    while len(asked) < DRAWN:
         before = found[-1]
         try:
             hypothesis.find(some, smaller, settings=hypothesis.settings(**quiet))

@@ -73,6 +73,23 @@ def test_a_hidden_rounding_of_the_probabilities_is_seen():
     assert ratios(hidden(p.q, p.k, p.v, **options)[0], declared.values["o"], declared.errors["o"]).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("n", "exceeds"),
+    [(64, [3.5, 6.2, 6.9]), (256, [0.97, 2.6, 3.9]), (1024, [0.12, 0.53, 1.6]), (4096, [0.02, 0.12, 0.65])],
+)  # fmt: skip
+def test_what_the_page_says_of_hidden_roundings(n, exceeds):
+    """The table of docs/golden-budget.md: P secretly in float16, by three declarations of how sums are formed."""
+    rng, f32, d = np.random.default_rng(0), np.float32, 64
+    q, k, v = (rng.standard_normal((m, d)).astype(f32) for m in (64, n, n))
+    s = (q @ k.T) * f32(d**-0.5)
+    e = np.exp(s - s.max(-1, keepdims=True))
+    o = (e.astype(np.float16).astype(f32) @ v) / e.sum(-1, keepdims=True)
+    for model, said in zip((Model(), Model(tile=128), Model(step=16, tile=128)), exceeds, strict=True):
+        want = expect(q, k, v, model=model)
+        assert ratios(o, want.values["o"], want.errors["o"]).max() == pytest.approx(said, rel=0.1, abs=0.006)
+        assert ratios((e @ v) / e.sum(-1, keepdims=True), want.values["o"], want.errors["o"]).max() < 0.02
+
+
 def test_rows_without_keys_have_no_budget():
     p = Problem.of(Call(6, 3, right=0), "float32")
     want = expect(p.q, p.k, p.v, do=p.do, dlse=p.dlse, **p.options())

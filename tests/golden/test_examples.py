@@ -1,4 +1,4 @@
-"""The worked examples: every block of docs/golden-examples.md runs, in order, and prints what the page says."""
+"""The worked examples: every block of docs/golden-examples.md and docs/golden.md runs, in order, and prints what the page says."""
 
 import io
 import re
@@ -8,23 +8,29 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "golden-examples.md"
-BLOCKS = re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {"golden-examples.md": 7, "golden.md": 2}
 
 
-def test_the_page_has_no_block_that_is_not_run():
-    assert PAGE.read_text(encoding="utf-8").count("```python") == len(BLOCKS) >= 7
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```\n\n```text\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_every_block_prints_what_the_page_says():
-    room, ran = {"SOURCE": BLOCKS[0][0]}, 0
-    for code, printed in BLOCKS:
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_has_no_block_that_is_not_run(page):
+    assert (DOCS / page).read_text(encoding="utf-8").count("```python") == len(blocks(page)) >= PAGES[page]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_prints_what_the_page_says(page):
+    room, ran, some = {"SOURCE": blocks(page)[0][0]}, 0, blocks(page)
+    for code, printed in some:
         if code.startswith("import torch") and find_spec("torch") is None:
             continue
         out = io.StringIO()
         with redirect_stdout(out):
-            exec(compile(code, str(PAGE), "exec"), room)
+            exec(compile(code, page, "exec"), room)
         assert out.getvalue() == printed
         ran += 1
-    if ran < len(BLOCKS):
-        pytest.skip(f"{ran} of {len(BLOCKS)} blocks ran: torch is not installed")
+    if ran < len(some):
+        pytest.skip(f"{ran} of {len(some)} blocks ran: torch is not installed")
