@@ -4,7 +4,7 @@
     DIALECTS["flash-attn"].mask(4, 9, causal=True)                       the mask, in their alignment
     DIALECTS["flash-attn"].arguments(sv.SlidingWindow(3))                our pattern -> their arguments
     explain(sv.SlidingWindow(3))                                         one pattern in every dialect
-    flex_mask_mod(pattern, n), block_mask(pattern, n), csr(pattern, n)   exports
+    flex_mask_mod(pattern, n), block_mask(pattern, n), splash_mask(pattern, n), csr(pattern, n)   exports
 
 A dialect names the version it describes. Where a library cannot say a pattern, `Unsayable` says why.
 """
@@ -24,3 +24,4 @@ from sparsevis.dialects.mask_mod import MaskMod as MaskMod
 from sparsevis.dialects.mask_mod import flex_mask_mod as flex_mask_mod
 from sparsevis.dialects.rule import Rule as Rule
 from sparsevis.dialects.rule import Unsayable as Unsayable
+from sparsevis.dialects.splash import splash_mask as splash_mask

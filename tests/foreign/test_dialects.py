@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sparsevis as sv
-from sparsevis.dialects import DIALECTS, block_mask, flex_mask_mod
+from sparsevis.dialects import DIALECTS, block_mask, flex_mask_mod, splash_mask
 
 from .calls import over
 from .cases import CASES
@@ -140,6 +140,22 @@ def test_splash(nq, nk, words):
     np.testing.assert_array_equal(DIALECTS["jax-splash"].mask(nq, nk, **words), kind((nq, nk), **words)[:, :])
     call = DIALECTS["jax-splash"].code(DIALECTS["jax-splash"].pattern(**words), nq, nk, words.get("offset", 0))
     assert call.startswith(kind.__name__)
+
+
+@over(PATTERNS)
+def test_exported_splash_mask(case):
+    """As Splash asks for it: whole, and block by block."""
+    pytest.importorskip("jax", reason="jax is not installed: pip install jax")
+    out, names = splash_mask(case.pattern(), *length(case), heads=case.shape[0]), {}
+    exec(out.source, names)
+    mask = names["splash_mask"](**out.tables)
+    every = np.broadcast_to(case.mask, (len(mask.masks), *case.mask.shape[-2:]))
+    np.testing.assert_array_equal(mask[:, :, :], every)
+    np.testing.assert_array_equal(mask[0, 1:4, 2:], every[0, 1:4, 2:])
+    one = mask.masks[0] & mask.masks[-1]
+    np.testing.assert_array_equal(one[:, :3], (every[0] & every[-1])[:, :3])
+    assert len(set(mask.masks)) == (len(mask.masks) if isinstance(case.pattern(), sv.PerHead) else 1)
+    names["check"](**out.tables)
 
 
 # --- xformers --------------------------------------------------------------------------------------------------------------------------
