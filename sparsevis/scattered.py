@@ -13,9 +13,9 @@ from sparsevis.pattern import And, Not, Or
 from sparsevis.patterns import Dense, RandomKeys
 from sparsevis.patterns.random import table_of
 from sparsevis.sift import MEMORY_LIMIT, check_memory, judge
-from sparsevis.tally import Tally, held_in, inside_of, kinds_of, of_pairs, tally
+from sparsevis.tally import Tally, held_in, inside_of, kinds_of, of_pairs, pairs_in, tally
 
-__all__ = ["tally_pattern"]
+__all__ = ["pairs_of", "tally_pattern"]
 
 
 def tally_pattern(pattern, shape, block, offset=0, memory_limit=MEMORY_LIMIT):
@@ -34,6 +34,29 @@ def tally_pattern(pattern, shape, block, offset=0, memory_limit=MEMORY_LIMIT):
     more = np.array(np.broadcast_to(pattern.allows(i + offset, j, shape[1]), i.shape))
     less = np.broadcast_to(rest.allows(i + offset, j, shape[1]), i.shape)
     return _corrected(rest, i[more != less], j[more != less], more[more != less], shape, block, offset, memory_limit)
+
+
+def pairs_of(pattern, r, c, side, shape, offset=0, memory_limit=MEMORY_LIMIT):
+    """Return the pairs of a pattern in the squares (r, c) of `side`, a power of two, as int64; see `pairs_in`.
+
+    >>> pairs_of(RandomKeys(2), np.array([0, 0]), np.array([0, 1]), 64, (64, 128))
+    array([65, 63])
+    """
+    draws = list(dict.fromkeys(_draws(pattern)))
+    if not draws or not r.size:
+        return pairs_in(pattern.allows, r, c, side, shape, offset, memory_limit)
+    i, j = _drawn(draws, shape, offset)
+    near = (i >= r.min() * side) & (i < (r.max() + 1) * side) & (j >= c.min() * side) & (j < (c.max() + 1) * side)
+    i, j, rest, columns = i[near], j[near], _without(pattern), -(-shape[1] // side)
+    change = np.broadcast_to(pattern.allows(i + offset, j, shape[1]), i.shape).astype(np.int64)
+    change = change - np.broadcast_to(rest.allows(i + offset, j, shape[1]), i.shape)
+    out, asked = pairs_in(rest.allows, r, c, side, shape, offset, memory_limit), r * columns + c
+    order = np.argsort(asked)
+    place = np.searchsorted(asked, i // side * columns + j // side, sorter=order)
+    found = order[np.minimum(place, r.size - 1)]
+    hit = asked[found] == i // side * columns + j // side
+    np.add.at(out, found[hit], change[hit])
+    return out
 
 
 def _corrected(rest, i, j, more, shape, block, offset, memory_limit):

@@ -1,10 +1,11 @@
 """Correcting a count by the drawn pairs must give what deciding every pair gives."""
 
+import numpy as np
 import pytest
 from pictures import assert_refused
 
 from sparsevis import Causal, Chunked, Dense, Global, RandomKeys, SlidingWindow, Strided
-from sparsevis.scattered import tally_pattern
+from sparsevis.scattered import pairs_of, tally_pattern
 from sparsevis.tally import tally
 
 DRAWN, OTHER = RandomKeys(3, seed=4), RandomKeys(6, seed=1)
@@ -25,6 +26,18 @@ def test_counts_what_deciding_every_pair_counts(pattern, shape):
                 tally_pattern(pattern, (nq, nk), block, offset)
         else:
             assert tally_pattern(pattern, (nq, nk), block, offset) == tally(pattern.allows, (nq, nk), block, offset), block
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
+def test_pairs_of_some_squares(pattern):
+    """Those of the mask, in any order, with squares left out and squares that hang over."""
+    n, side = 44, 8
+    mask = np.zeros((48, 48), int)
+    mask[:n, :n] = pattern.mask(n)
+    r, c = np.array([5, 0, 2, 2, 5]), np.array([5, 0, 4, 1, 0])
+    wanted = [mask[a * side : (a + 1) * side, b * side : (b + 1) * side].sum() for a, b in zip(r, c, strict=True)]
+    assert pairs_of(pattern, r, c, side, (n, n)).tolist() == wanted
+    assert pairs_of(pattern, r[:0], c[:0], side, (n, n)).tolist() == []
 
 
 def test_refuses_before_it_draws():

@@ -8,9 +8,8 @@ from sparsevis.cost import cost
 from sparsevis.data import load
 from sparsevis.pattern import Pattern
 from sparsevis.receptive_field import receptive_field
-from sparsevis.sift import MEMORY_LIMIT
+from sparsevis.scattered import pairs_of
 from sparsevis.tabular import amount, seconds_of
-from sparsevis.tally import pairs_in
 
 __all__ = ["attention_of", "check_capture", "measured", "numbers", "shown", "viewport", "whole_view"]
 
@@ -30,7 +29,7 @@ def viewport(rules, n, asked):
     counts, seen = np.zeros((len(rules), px * px), np.int32), None
     for k, rule in enumerate(rules):
         fresh = rule if seen is None else rule - seen
-        counts[k, inside] = pairs_in(fresh.allows, r[inside], c[inside], cell, (n, n), 0, MEMORY_LIMIT)
+        counts[k, inside] = pairs_of(fresh, r[inside], c[inside], cell, (n, n))
         seen = rule if seen is None else seen | rule
     whole = {"nnz": int(counts.sum(dtype=np.int64))} if cell * px >= n and i0 == j0 == 0 else {}
     return asked | whole | {"n": n, "rules": len(rules), "counts": counts.tobytes()}
@@ -67,7 +66,7 @@ def costs(explorer):
         ("forward", "FLOP", lambda c: c.flops_computed, first.flops_dense),
         ("backward", "FLOP", lambda c: c.flops_backward_computed, first.flops_backward_dense),
         ("bytes moved, tiled", "B", lambda c: c.bytes_tiled, first.bytes_dense),
-        ("memory beyond inputs (dense: n × n scores)", "B", lambda c: c.memory_tiled, first.memory_naive), ("KV cache", "B", lambda c: c.kv_bytes, first.kv_bytes_dense),
+        ("memory beyond inputs (dense: n x n scores)", "B", lambda c: c.memory_tiled, first.memory_naive), ("KV cache", "B", lambda c: c.kv_bytes, first.kv_bytes_dense),
         (f"estimated time at {explorer.rate:,} GFLOP/s", "s", lambda c: c.flops_computed / rate, first.flops_dense / rate),
     ]  # fmt: skip
     times = {name: explorer.times.get(name) for name in known}

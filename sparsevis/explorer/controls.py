@@ -13,6 +13,7 @@ from sparsevis.explorer.tree import defaults_of
 __all__ = ["controls", "fields_of", "start"]
 
 FEW = {"keys_per_query": 3, "blocks_per_row": 2, "count": 4}  # fields that count keys or blocks, not positions
+MOST = {"heads": 32, "head": 32, "seed": 100}  # fields that do not grow with the text; more can be typed
 KINDS = {"int": "number", "int | None": "optional", "bool": "switch", "tuple[int, ...]": "list", "Relation": "table", "str": "choice"}
 
 
@@ -74,14 +75,14 @@ def controls(make, values, build, n):
         if kind == "choice":
             one["choices"] = choices
         if kind in ("number", "optional"):
-            one |= _range(lambda x, name=name: _builds(build, values | {name: x}, n), values[name], n)
+            one |= _range(lambda x, name=name: _builds(build, values | {name: x}, n), values[name], MOST.get(name, max(n, 64)))
         out.append(one)
     return out
 
 
-def _range(works, value, n):
-    """The least and largest values that work, up to n, and the step between those that do."""
-    value, limit = value or 0, max(n, 64)
+def _range(works, value, limit):
+    """The least and largest values that work, up to a limit, and the step between those that do."""
+    value = value or 0
     lo = next((x for x in (0, 1, 2) if works(x)), value)
     step = 1 if works(lo + 1) or not works(lo + 2) else 2
     few, many = 0, max(1, (limit - lo) // step)
@@ -112,7 +113,9 @@ def _type_name(type_):
 def _type_of(default):
     if default is None:
         return "int | None"
-    return {bool: "bool", int: "int", tuple: "tuple[int, ...]", str: "str"}.get(type(default), "int" if default is inspect.Parameter.empty else "")
+    if default is inspect.Parameter.empty:
+        return "int"
+    return {bool: "bool", int: "int", tuple: "tuple[int, ...]", str: "str"}.get(type(default), "")
 
 
 def _documented(make):

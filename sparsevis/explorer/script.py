@@ -161,9 +161,22 @@ class _Writer:
         body = "; ".join([*self._lines, f"return {every} ? 2 : {some} ? 1 : 0"])
         unlike = "true" if any(isinstance(x, ast.Subscript) and isinstance(x.slice, ast.Tuple) for x in ast.walk(node)) else "false"
         return (
-            f"{{words: {self.words}, unlike: {unlike}, test: (i, j, n, P, T) => {self._point(node)},\n"
+            f"{{words: {self.words}, unlike: {unlike}, {self._bare(node)}test: (i, j, n, P, T) => {self._point(node)},\n"
             f"judge: (ia, ib, ja, jb, n, P, T, M, at) => {{ {body}; }}}}"
         )
+
+    def _bare(self, node):
+        """For a rule that is a table of blocks and nothing else: which, and the size of a block, so that pairs are counted by entries."""
+        match node:
+            case ast.Subscript(slice=ast.Tuple(elts=[ast.Name(id="i"), ast.Name(id="j")])):
+                size = "1"
+            case ast.Subscript(slice=ast.Tuple(elts=[ast.BinOp(ast.Name(id="i"), ast.FloorDiv(), a), ast.BinOp(ast.Name(id="j"), ast.FloorDiv(), b)])):
+                size = self._point(a)
+                if size != self._point(b):
+                    return ""
+            case _:
+                return ""
+        return f"table: (T) => {self._table(node)}, size: (P) => {size}, "
 
     # one pair
 

@@ -263,7 +263,7 @@ class Explorer(anywidget.AnyWidget):
         text = f"{self.code}\n{one.describe(self.n)}"
         return {**(data or {}), "text/plain": text, "text/html": page.still(one, self.n, self.code)}, metadata
 
-    def export_html(self, path, states=None, *, title=None):
+    def export_html(self, path, states=None, *, views=VIEWS, title=None):
         """Write a page that needs neither Python nor a network, and keeps zoom, hover, views and sliders.
 
         Parameters
@@ -273,26 +273,32 @@ class Explorer(anywidget.AnyWidget):
         states : dict of str to (Pattern, PerHead or dict), optional
             What can be chosen on the page, by name: a pattern, or traits to set, such as {"pattern": p, "n": 4096}. What is shown now if
             left out.
+        views : iterable of str
+            The views the page has; see `show`. Receptive fields and costs of very long texts take a while.
         title : str, optional
             Of the page; the code if left out.
         """
-        made, programs = {}, {}
+        wrong, made, programs = [x for x in views if x not in VIEWS], {}, {}
+        if wrong or not views:
+            raise ValueError(f"views is {list(views)!r}, and needs one or more of {', '.join(VIEWS)}")
         for name, change in (states or {self.code: {}}).items():
             change = change if isinstance(change, dict) else {"pattern": change}
             own = {trait: getattr(self, trait) for trait in ("pattern", "other", *SIZES, "query", "head", "show", "capture")}
             copy = Explorer(**own | change)
             if copy.n == self.n:
                 copy.view = self.view
-            made[str(name)], known = copy._for_page()
+            copy.show = copy.show if copy.show in views else next(iter(views))
+            made[str(name)], known = copy._for_page(list(views))
             programs |= known
             copy.close()
         Path(path).write_text(page.page(title or self.code, made, programs), encoding="utf-8")
 
-    def _for_page(self):
+    def _for_page(self, views):
         """(traits, sources of programs) that a page needs to show every view without Python."""
-        self.attention = answers.attention_of(*self.capture)
+        self.attention = answers.attention_of(*self.capture) if "real" in views else {}
         state = {name: getattr(self, name) for name in STATE}
-        state["offline_numbers"] = {show: answers.numbers(self, show) for show in VIEWS}
+        state["views"] = views
+        state["offline_numbers"] = {show: answers.numbers(self, show) for show in views}
         state["programs"] = {key: {"tables": made["tables"]} for key, made in self.programs.items()}
         remote = [name for name, side in self.sides.items() if isinstance(side, dict) and not side["key"]]
         state["offline_answers"] = {name: answers.viewport(self._rules(name), self.n, answers.whole_view(self.n, name)) for name in remote}

@@ -13,8 +13,7 @@ ROOT = ".sv-explorer"
 def exported(explorer, window, folder, **options):
     """Write the page of an explorer, open it, and wait for its first picture."""
     file = Path(folder) / "page.html"
-    states = options.pop("states", None)
-    explorer.export_html(file, states)
+    explorer.export_html(file, options.pop("states", None), views=options.pop("views", ["mask", "tiles"]))
     opened = window(**options)
     opened.goto(file.as_uri())
     opened.wait_for_function("document.querySelector('.sv-explorer')?.dataset.drawn > 0 && document.querySelector('.sv-facts').textContent !== ''")

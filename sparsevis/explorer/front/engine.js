@@ -28,17 +28,23 @@ class Relation {
     const at = this.before(r, c);
     return at < this.start[r + 1] && this.keys[at] === c;
   }
-  judge(r0, r1, c0, c1) {
-    const s = this.shift, w = this.width, y0 = r0 >> s, y1 = (r1 >> s) + 1, x0 = c0 >> s, x1 = (c1 >> s) + 1;
-    const held = this.sums[y1 * w + x1] - this.sums[y0 * w + x1] - this.sums[y1 * w + x0] + this.sums[y0 * w + x0];
-    if (held === 0) return 0;
-    const area = (r1 - r0 + 1) * (c1 - c0 + 1), size = 1 << s;
-    const ends = (x, last) => (x + 1) % size === 0 || x + 1 === last;
-    if (r0 % size === 0 && c0 % size === 0 && ends(r1, this.rows) && ends(c1, this.columns)) return held === area ? 2 : 1;
-    if (r1 - r0 > 15) return 1;
+  // entries in a rectangle; -1 where that would take long to say
+  held(r0, r1, c0, c1) {
+    const size = 1 << this.shift, ends = (x, last) => (x + 1) % size === 0 || x + 1 === last;
+    if (r0 % size === 0 && c0 % size === 0 && ends(r1, this.rows) && ends(c1, this.columns)) return this.around(r0, r1, c0, c1);
+    if (r1 - r0 > 15) return -1;
     let found = 0;
     for (let r = r0; r <= r1; r++) found += this.before(r, c1 + 1) - this.before(r, c0);
-    return found === 0 ? 0 : found === area ? 2 : 1;
+    return found;
+  }
+  around(r0, r1, c0, c1) {
+    const s = this.shift, w = this.width, y0 = (r0 >> s) * w, y1 = ((r1 >> s) + 1) * w, x0 = c0 >> s, x1 = (c1 >> s) + 1;
+    return this.sums[y1 + x1] - this.sums[y0 + x1] - this.sums[y1 + x0] + this.sums[y0 + x0];
+  }
+  judge(r0, r1, c0, c1) {
+    if (this.around(r0, r1, c0, c1) === 0) return 0;
+    const held = this.held(r0, r1, c0, c1);
+    return held === 0 ? 0 : held === (r1 - r0 + 1) * (c1 - c0 + 1) ? 2 : 1;
   }
 }
 
@@ -46,9 +52,10 @@ const ints = (bytes) => new Int32Array(bytes.buffer.slice(bytes.byteOffset, byte
 const tableOf = (t) => (t.kind === "steps" ? new Steps(ints(t.ends)) : new Relation({ ...t, start: ints(t.start), keys: ints(t.keys) }));
 
 class Counter {
-  // Of each square: the pairs each rule is the first to allow, then how many tiles of `block` are full, and how many partial.
-  constructor(rules, P, T, n, block) {
-    Object.assign(this, { rules, P, T, n, block, R: rules.length, V: rules.length + 2 });
+  // Of each square: the pairs each rule is the first to allow, then how many tiles of `block` are full, and how many partial;
+  // the latter hold only if `tiles` are asked for.
+  constructor(rules, P, T, n, block, tiles = true) {
+    Object.assign(this, { rules, P, T, n, block, tiles, R: rules.length, V: rules.length + 2 });
     this.first = []; let words = 0;
     for (const rule of rules) { this.first.push(words); words += rule.words; }
     this.M = new Float64Array(words); this.D = new Uint8Array(this.R);
@@ -100,7 +107,7 @@ class Counter {
   resolve(i, j, side, h, w, own) {
     let e = -1;
     this.depth++;
-    if (this.unlike()) this.count(own.fill(0), i, j, side, h, w);
+    if (this.unlike()) { if (!this.byEntries(own.fill(0), i, j, h, w)) this.count(own, i, j, side, h, w); }
     else if ((e = this.entry(side, h, w)) >= 0) for (let v = 0, at = e * this.V; v < this.V; v++) own[v] = this.values[at + v];
     else { e = -1 - e; this.count(own.fill(0), i, j, side, h, w); this.values.set(own, e * this.V); }
     this.depth--;
@@ -109,6 +116,17 @@ class Counter {
   unlike() {                                                        // a table is open: no other square reads alike
     for (let k = 0; k < this.R; k++) if (this.D[k] === 1 && this.rules[k].unlike) return true;
     return false;
+  }
+  // A table of blocks alone is open: its entries say how many pairs there are.
+  byEntries(own, i, j, h, w) {
+    let k = -1;
+    for (let x = 0; x < this.R; x++) if (this.D[x]) { if (k >= 0 || !this.rules[x].table) return false; k = x; }
+    const { size, table } = this.rules[k], b = size(this.P);
+    if (i % b || j % b || h % b || w % b || (this.tiles && b % this.block)) return false;
+    const held = table(this.T).held(i / b, (i + h) / b - 1, j / b, (j + w) / b - 1);
+    if (held < 0) return false;
+    own[k] = held * b * b; own[this.R] = this.tiles ? held * (b / this.block) ** 2 : 0;
+    return true;
   }
   count(own, i, j, side, h, w) {
     if (side <= Math.min(4, this.block)) {
@@ -170,17 +188,22 @@ class Counter {
     return this.sum;
   }
   // Calls leaf(i, j, side, told) for squares that cover a view: decided ones, as large as they come, but those that hang over an edge no
-  // larger than `least`, and undecided ones of `cell`. D and M are as `decide` left them.
-  visit(i0, j0, cells, cell, leaf, least = 0) {
+  // larger than `least`, and undecided ones of `cell`. D and M are as `decide` left them. Of undecided squares that read alike and lie in the
+  // view as a whole, the first is gone through; again(i, j, side, from i, from j) is called for the others.
+  visit(i0, j0, cells, cell, leaf, again, least = 0) {
     let side = cell;
     while (side < cells || side < least) side *= 2;
-    const walk = (i, j, s, above) => {
+    const met = new Map(), walk = (i, j, s, above) => {
       if (i >= this.n || j >= this.n || i >= i0 + cells || j >= j0 + cells || i + s <= i0 || j + s <= j0) return;
       const h = Math.min(s, this.n - i), w = Math.min(s, this.n - j), told = this.decide(i, i + h - 1, j, j + w - 1, above), live = this.live;
       const ragged = told >= 0 && s > least && least > 0 && (h < s || w < s);
       if (s <= cell || (told !== -2 && !ragged) || s === least) { leaf(i, j, s, told); return; }
+      const whole = told === -2 && i >= i0 && j >= j0 && i + h <= i0 + cells && j + w <= j0 + cells && !this.unlike();
+      const e = whole ? this.entry(-s, h, w) : 0, name = e < 0 ? -1 - e : e;
+      if (whole && met.has(name)) { again(i, j, s, ...met.get(name)); return; }
       s /= 2;
       walk(i, j, s, live); walk(i, j + s, s, live); walk(i + s, j, s, live); walk(i + s, j + s, s, live);
+      if (whole) met.set(name, [i, j]);
     };
     for (let i = Math.floor(i0 / side) * side; i < i0 + cells; i += side) for (let j = Math.floor(j0 / side) * side; j < j0 + cells; j += side) walk(i, j, side, -1);
   }

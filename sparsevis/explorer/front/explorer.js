@@ -35,8 +35,8 @@ function render({ model, el }) {
   function counterOf(name) {
     const side = sides[name], found = programOf(name);
     if (!side || !found) return null;
-    const n = side.n ?? get("n"), params = paramsOf(name), what = JSON.stringify([side.key, params, n, get("block")]);
-    if (counters[name]?.what !== what) counters[name] = { what, counter: new Counter(found.lists[0], params, found.tables, n, get("block")) };
+    const n = side.n ?? get("n"), params = paramsOf(name), tiles = get("show") === "tiles", what = JSON.stringify([side.key, params, n, tiles && get("block")]);
+    if (counters[name]?.what !== what) counters[name] = { what, counter: new Counter(found.lists[0], params, found.tables, n, get("block"), tiles) };
     return counters[name].counter;
   }
   const remote = (name) => sides[name] && !sides[name].key && !sides[name].error;
@@ -114,9 +114,10 @@ function render({ model, el }) {
   // ---- the right side
 
   const tabs = make(main, "div", { className: "sv-tabs", role: "tablist", "aria-label": "views" });
-  const shown = VIEWS.map((name) => button(tabs, TITLES[name], TITLES[name], () => { quietly("show", name); redraw(); }, { role: "tab", id: `sv-tab-${++serial}` }));
+  const views = VIEWS.filter((name) => get("views")?.includes(name) ?? true);
+  const shown = views.map((name) => button(tabs, TITLES[name], TITLES[name], () => { quietly("show", name); redraw(); }, { role: "tab", id: `sv-tab-${++serial}` }));
   tabs.onkeydown = (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], k = VIEWS.indexOf(get("show"));
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key], k = views.indexOf(get("show"));
     if (!step) return;
     event.preventDefault(); event.stopPropagation();
     const next = shown[(k + step + shown.length) % shown.length];
@@ -185,7 +186,7 @@ function render({ model, el }) {
       p.error.textContent = (mine[name] && side?.error) || (side && failed.get(side.key)) || ""; p.error.hidden = !p.error.textContent;
       p.update();
     }
-    VIEWS.forEach((name, k) => { const on = get("show") === name; shown[k].setAttribute("aria-selected", on); shown[k].tabIndex = on ? 0 : -1; });
+    views.forEach((name, k) => { const on = get("show") === name; shown[k].setAttribute("aria-selected", on); shown[k].tabIndex = on ? 0 : -1; });
     const wanted = sides.b ? ["a", "b", "difference"] : ["a"];
     if (figuresFor !== wanted.join()) {
       figures.forEach((f) => f.remove());
@@ -206,6 +207,7 @@ function render({ model, el }) {
       const side = sides[f.name], counter = side && host.counter(f.name);
       if (!side) continue;
       f.title.textContent = f.name === "difference" ? "A compared with B" : sides.b ? `${f.name.toUpperCase()}: ${side.code}` : "";
+      if (!counter && (side.key || !answers[f.name])) f.facts.textContent = side.error ? "" : "computing …";
       if (counter) f.facts.textContent = factsOf(counter, f.name, side);
       else if (answers[f.name]?.answer.nnz !== undefined) f.facts.textContent = sentence(answers[f.name].answer.nnz, get("n"));
       f.key.replaceChildren();

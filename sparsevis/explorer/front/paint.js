@@ -47,7 +47,12 @@ function picture(counter, colours, theme, [i0, j0, cells], tiles) {
     }
     fill(i, j, side, colour);
   };
-  if (!tiles) { counter.visit(i0, j0, cells, cell, pairs); return { image, cell, px, i0, j0 }; }
+  const again = (i, j, side, a, b) => {
+    const x = (j - j0) / cell, from = (b - j0) / cell, wide = Math.ceil(Math.min(side, n - j) / cell);
+    for (let y = (i - i0) / cell, at = (a - i0) / cell, end = y + Math.ceil(Math.min(side, n - i) / cell); y < end; y++, at++)
+      data.copyWithin(y * px + x, at * px + from, at * px + from + wide);
+  };
+  if (!tiles) { counter.visit(i0, j0, cells, cell, pairs, again); return { image, cell, px, i0, j0 }; }
   const block = counter.block, kinds = [solid, rgb(PALETTE.ingredient.partial)];
   counter.visit(i0, j0, cells, Math.max(cell, block), (i, j, side, told) => {
     if (told === -1) return;
@@ -64,9 +69,9 @@ function picture(counter, colours, theme, [i0, j0, cells], tiles) {
         for (let k = 0; k < counter.R; k++) held += vec[k];
         fill(a, b, s, packed(mixed(pale, solid, strength(held / area(a, b, s)))));
       };
-      counter.visit(i, j, side, cell, inside);
+      counter.visit(i, j, side, cell, inside, again);
     }
-  }, block);
+  }, again, block);
   return { image, cell, px, i0, j0 };
 }
 
