@@ -153,7 +153,7 @@ def _pairs_at(answer, expected, shape, where):
     __tracebackhide__ = True
     name = f"{where}At length {shape[0]:,}, " if isinstance(expected, Pattern) else where
     if isinstance(answer, Pattern):
-        given = answer
+        given = _written(answer, shape[1])
     else:
         given = _mask(_asked(answer, shape) if callable(answer) else answer, shape, where)
     found = diff(given, expected, shape, names=("yours", "expected"))
@@ -168,6 +168,14 @@ def _pairs_at(answer, expected, shape, where):
         words += f"\nOver all queries: {found.diagnosis}."
     want = expected.mask(*shape)[row] if isinstance(expected, Pattern) else expected[row]
     raise NotYet(f"Not yet. {words[0].upper()}{words[1:]}", Row(want ^ np.isin(np.arange(shape[1]), [*more, *less]), want, "query", row))
+
+
+def _written(pattern, n):
+    """The pattern, if its class has a rule: `allows` may still be a stub."""
+    place = np.zeros((1, 1), int)
+    if n and pattern.allows(place, place, n) is None:
+        raise NotYet(f"Not yet. {type(pattern).__name__}.allows returns None: write its rule where the ... stands, with a return.")
+    return pattern
 
 
 def _asked(rule, shape):

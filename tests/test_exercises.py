@@ -65,6 +65,10 @@ def test_functions_that_are_not_written():
     for function in (stub, raising, lambda n: ...):
         assert "returns None" in refused(function, lambda n: n, at=[3])
     assert "returns None" in refused(lambda i, j: None, sv.Causal(), at=4)
+    class Stub(sv.Pattern):
+        def allows(self, q, k, n): ...
+
+    assert "Stub.allows returns None" in refused(Stub(), sv.Causal(), at=4)
     with pytest.raises(ZeroDivisionError):
         check(lambda n: n / 0, lambda n: n, at=[3])
 
