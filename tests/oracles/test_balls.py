@@ -2,7 +2,7 @@
 
     python -m tests.oracles.test_balls          all adversarial calls, one after the other: minutes
 
-The largest share of a budget in use, 2026-11: o 0.15, lse 0.18, dq 0.07, dk 0.08, dv 0.12, over 374 adversarial calls (25,019 rows).
+The largest share of a budget in use, 2026-12: o 0.19, lse 0.18, dq 0.07, dk 0.08, dv 0.12, over 404 adversarial calls (27,018 rows).
 """
 
 import numpy as np

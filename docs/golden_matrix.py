@@ -1,0 +1,91 @@
+"""The kill matrix: every planted mistake and what the kit says of it; every lawful kernel and how near it comes to its budget.
+
+python docs/golden_matrix.py docs/golden-matrix.md writes the page, in minutes, with PyTorch installed.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the mistakes are the tests' own
+
+from sparsevis.golden import Dialect, Model, adapters, autograd, calls, check
+from tests.golden.mutants import BACKWARD, BUGS, CONVENTIONS, DOUBLE, LAWFUL, SPOKEN, WAYS, variant, way
+from tests.golden.test_mutants import split, through
+
+TILED = Dialect(axes="bhnd", mask_axes=4)
+TITLES = {"packed": "Packed documents", "padded": "Padded keys", "ring": "Decoding from a ring of cached keys", "lists": "Lists of tiles",
+          "lists_backward": "Lists of tiles, backward"}  # fmt: skip
+
+
+def planted():
+    """Yield (title, name, functions, dialect, words that the diagnosis has to hold) of every planted mistake."""
+    for name, (line, instead, words) in CONVENTIONS.items():
+        yield "Conventions, in a tiled kernel", name, variant((line, instead))[:1], TILED, words
+    for name, patch in BUGS.items():
+        yield "Bugs, in a tiled kernel", name, variant(patch)[:1], TILED, ""
+    for name, (line, instead, words) in BACKWARD.items():
+        yield "Backward, in a tiled kernel", name, variant((line, instead), part="backward"), TILED, words
+    for part, some in WAYS.items():
+        for name, (line, instead, words) in some.items():
+            yield TITLES[part], name, way(part, (line, instead)), Dialect(**SPOKEN[part]), words
+
+
+def lawful():
+    """Yield (name, functions, dialect, words of check) of kernels that are right, each in its own way."""
+    for name, patches in LAWFUL.items():
+        for dtype in ("float64", "float32", "float16", "bfloat16"):
+            yield f"tiled kernel, {name}", variant(*patches, *([DOUBLE] if dtype == "float64" else [])), TILED, {"dtype": dtype}
+    yield "split over the keys and merged", (split,), TILED, {"model": Model(merged=True)}
+    for part in WAYS:
+        yield f"whole rows: {TITLES[part].lower()}", way(part), Dialect(**SPOKEN[part]), {}
+    for impl, dtype in (("loops", "float32"), ("cpu_plain", "float32"), ("cpu", "float32"), ("cpu", "float64"), ("cpu", "float16")):
+        yield f"sparsevis, `impl={impl!r}`", through(impl), TILED, {"dtype": dtype, "level": "quick" if impl == "loops" else "full"}
+    some = [call for family in calls("full").values() for call in family if call.scale != 0.0]
+    for adapter, asked in ((adapters.sdpa, some), (adapters.flex, some[::4])):
+        name = {"sdpa": "PyTorch `scaled_dot_product_attention`", "flex": "PyTorch FlexAttention"}[adapter.__name__]
+        yield name, (adapter, autograd(adapter)), replace(adapter.dialect, leaks=True), {"calls": asked}
+
+
+def page():
+    """Return the page as Markdown."""
+    rows, named, seen = {}, [0, 0], 0
+    for title, name, functions, dialect, words in planted():
+        report = _checked(functions, dialect)
+        failed, tested = report.counts["fail"], report.counts["fail"] + report.counts["pass"]
+        seen += failed > 0
+        said = report.diagnosis[0][0] if report.diagnosis else "nothing"
+        right = bool(words) and words in said
+        named = [named[0] + right, named[1] + bool(words)]
+        mark = "" if not words else " ✓" if right else " ✗"
+        rows.setdefault(title, []).append(f"| {name} | {failed} of {tested} | {_text(said)}{mark} |")
+    total, alarms, kernels = sum(map(len, rows.values())), 0, []
+    for name, functions, dialect, words in lawful():
+        report = _checked(functions, dialect, **{"level": "full"} | words)
+        alarms += report.counts["fail"]
+        worst = max(o.ratio for o in report.outcomes if o.status != "unsupported")
+        kernels.append(f"| {name} | {report.dtype} | {report.counts['pass']} | {report.counts['fail']} | {worst:.2g} |")
+    parts = [
+        "# The kill matrix",
+        f"{seen} of {total} planted mistakes are seen, at level quick; of {named[1]} whose name is known, {named[0]} are named (✓) in the"
+        f" first line of the diagnosis. {alarms} false alarms in {len(kernels)} checks of kernels that are right, at level full. Each"
+        " mistake replaces a line of a small kernel; this page is made by running them.",
+    ]
+    for title, lines in rows.items():
+        parts += [f"## {title}", "\n".join(["| mistake | calls that fail | the diagnosis |", "|---|---|---|", *lines])]
+    head = ["| kernel | dtype | pass | fail | worst error / budget |", "|---|---|---|---|---|"]
+    parts += ["## Kernels that are right", "\n".join([*head, *kernels])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _checked(functions, dialect, **options):
+    forward, backward = (*functions, None)[:2]
+    return check(forward, backward=backward, dialect=dialect, shrink=False, **options)
+
+
+def _text(said):
+    return said.replace("|", "\\|").replace("*", "\\*")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(page(), encoding="utf-8")
