@@ -109,11 +109,11 @@ def _wgmma():
     from sparsevis.kernels._wgmma_pipeline import Shape, padded
 
     stages = 2
-    rows, keys = cuda_wgmma.tile_of(D, D, 4096)
+    (rows, keys), _ = cuda_wgmma.tile_of(D, D, 4096, 2.0)  # of dense causal attention over 8,192 tokens
     q, k, v = Shape(D, D, rows, keys, stages).bytes
     ring = [(f"{'next ' * i}{what}", size, what) for i in range(stages) for what, size in (("k", k), ("v", v))]
     consumers = rows // 64
-    more = {2: 240, 3: 160}[consumers]
+    more = {1: 136, 2: 240, 3: 160}[consumers]
     registers = (("scores", keys // 2, "s"), ("sums of o", padded(D) // 2, "o"), ("weights, two a register:", keys // 4, "other"))
     says = ("one thread copies q, k, v: TMA, no registers", "tensor cores read shared memory themselves",
             f"the producer gives registers to the {consumers} consumers")  # fmt: skip

@@ -137,7 +137,7 @@ def reads(q, k, v, pattern=None, *, impl="cuda_rows", offset=None, block=None):
     kernel = _simulated(impl)
     layout = layout_for(pattern, 1, len(q), len(k), offset, block_of(kernel.BLOCK if block is None else block))
     notes = {}
-    with _watched(kernel, notes):
+    with _watched(notes):
         o, lse = kernel.forward(q, k, v, layout, scale=q.shape[1] ** -0.5)
     counts = dict(zip("qkvo", notes["counts"], strict=True))
     widths = {"q": q.shape[1], "k": k.shape[1], "v": v.shape[1], "o": v.shape[1]}
@@ -153,9 +153,10 @@ def _simulated(impl):
 
 
 @contextmanager
-def _watched(kernel, notes):
-    """Let a kernel module start its kernels on arrays that remember."""
-    start = kernel.launch
+def _watched(notes):
+    """Let everyone who starts kernels start them on arrays that remember."""
+    start = import_module("sparsevis.kernels._cuda").launch
+    rooms = [x for name, x in list(sys.modules.items()) if name.startswith("sparsevis.kernels.") and getattr(x, "launch", None) is start]
 
     def launch(name, function, blocks, threads, stream, *arguments, **options):
         counts = [np.zeros((blocks, threads, tuple(x.shape)[-2]), np.int64) for x in arguments[:4]]
@@ -163,11 +164,13 @@ def _watched(kernel, notes):
         watched = [_Remembers(x, c) for x, c in zip(arguments, counts, strict=False)]
         start(name, function, blocks, threads, stream, *watched, *arguments[4:], **options)
 
-    kernel.launch = launch
     try:
+        for room in rooms:
+            room.launch = launch
         yield
     finally:
-        kernel.launch = start
+        for room in rooms:
+            room.launch = start
 
 
 class _Remembers:
