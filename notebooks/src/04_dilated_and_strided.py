@@ -28,7 +28,7 @@ assert sv.cost(dilated, 17).nnz == 17 * 5 - 2 * (3 + 6) == 67
 
 # %% [markdown]
 # Longformer counts slots, as above. The mask in attention-gym counts positions: |i - j| ≤ W and |i - j| a multiple of d. The same
-# pattern is left = right = 2 there and W = 6 here; who mistakes one for the other gets a reach three times too long.
+# pattern is left = right = 2 in the one and W = 6 in the other; who takes that 6 for slots gets a reach three times too long.
 
 # %%
 assert sv.Dilated.by_reach(6, 6, dilation=3) == dilated
@@ -49,7 +49,7 @@ assert set(seen % 3) == {0} and field.gridding == 3
 
 # %% [markdown]
 # Seen are 13 keys, not 36. This is **gridding**: query 24 never hears of a position that leaves another remainder modulo 3, whatever the
-# number of layers. The text falls apart into three texts that know nothing of one another, like three colours of a chessboard.
+# number of layers. The text falls apart into three texts that know nothing of one another.
 
 # %%
 deep = sv.receptive_field(dilated, 24, layers=5)
@@ -122,7 +122,7 @@ assert field.hops(63, 22) == 2
 
 # %% [markdown]
 # **"A window of about s will do."** It takes s keys to the last one. With s - 1 the rest s - 1 cannot be taken in one step, and a line
-# of holes stays after two layers. Paper and code agree here only by luck: the paper's window reaches from i - s to i and has s + 1
+# of holes stays after two layers. The published forms are both wide enough: the paper's window reaches from i - s to i and has s + 1
 # keys, the code's has s.
 
 # %%
@@ -266,15 +266,15 @@ sv.check(strided_rule, sv.sparse_transformer_strided(6, merged=True), at=[5, 30]
 
 # %% [markdown]
 # **4.** A stack has three layers. The second is `sv.Dilated(1, 1, dilation=3)`, and every layer has one slot to each side. Choose the other
-# two so that query 13 has seen 27 keys in the end, all that there are.
+# two so that query 13 has seen 27 keys in the end, all that there are; the smaller dilation first.
 
 # %% tags=["exercise"]
 first_dilation = ...
 third_dilation = ...
 
 # %% [markdown] tags=["solution"]
-# Steps of -1, 0, 1 times 1, 3 and 9 make every number from -13 to 13 exactly once. 9 first and 1 last would do as well; the check takes
-# the dilations in rising order.
+# Steps of -1, 0, 1 times 1, 3 and 9 make every number from -13 to 13 exactly once. The order of the layers does not
+# matter, since steps add up the same way.
 
 # %% tags=["solution"]
 first_dilation = 1
