@@ -146,7 +146,7 @@ def draw(rung, theme="light"):
 
 def _matrix(ax, rung, inks):
     """The scores around one tile, k and v above, q on the left, o on the right, in true proportions."""
-    n = 2 * rung.rows
+    n = max(2 * rung.rows, 4 * rung.keys)
     gap, thick, pale = 0.05 * n, 0.065 * n, {name: mix(inks["paper"], INGREDIENT[hue], 0.22) for name, hue in HUE.items()}
     ax.set(xlim=(-5.6 * gap, n + 3.3 * gap), ylim=(n + 1.6 * gap, -6.8 * gap))
     ax.set_aspect("equal")
@@ -154,8 +154,6 @@ def _matrix(ax, rung, inks):
     box = lambda x, y, w, h, colour, **style: ax.add_patch(mpl.patches.Rectangle((x, y), w, h, facecolor=colour, lw=0, **style))  # noqa: E731
     first, keys = rung.rows, max(rung.keys, 1)
     at = (n // 2 // keys) * keys if rung.keys > 1 else int(0.6 * n)
-    if at + keys > n:
-        at = 0
     lane = int(first + rung.cells[0, 0]) if not rung.owners else None
     mine = (lane, 1) if lane else (first, rung.rows)
     box(0, 0, n, n, inks["ground"])

@@ -82,8 +82,8 @@ assert operations / rows.bytes < 0.25
 # Threads come in **blocks**. A block has a piece of fast memory of its own, **shared memory**: 227 KiB on an H200, where all its threads
 # can read and write. `cuda_tiled` uses it so: a block owns a few neighbouring queries. For each tile of keys its threads copy k and v to
 # shared memory, each thread a few numbers; all wait until the copy is complete; then each multiplies its part of the tile, with operands
-# from shared memory and sums in registers. In the simulator a block has 32 threads, and a tile 8 queries and 16 keys; on a GPU 128 and
-# 64.
+# from shared memory and sums in registers. In the simulator a block has 32 threads, and a tile 8 queries and 16 keys; on a GPU tiles are
+# larger, 64 queries and 64 keys.
 
 # %%
 tiles = sv.reads(q, k, v, sv.Causal(), impl="cuda_tiled")
@@ -119,7 +119,7 @@ assert saved > 8
 # ## The larger the tile, the fewer the reads
 #
 # Let a block own T queries. Per tile of K keys it does 4d · T · K operations and reads 2d · K numbers, of k and of v: **2T operations a
-# number**, whatever d and K are. T = 8 gives 16. In float32 an H200 needs 56, so T = 28 would do; 128 is on the safe side. The tile
+# number**, whatever d and K are. T = 8 gives 16. In float32 an H200 needs 56, so T = 28 would do; 64 is on the safe side. The tile
 # counts of a layout say the same without running anything.
 
 # %%
@@ -156,7 +156,7 @@ assert near.read("k") == listed * 16 * 8 < tiles.read("k")
 assert (near.counts["k"].sum(axis=(1, 2)) <= 3 * 16 * 8).all()
 
 # %% [markdown]
-# The faster kernels of the ladder, `cuda_mma` and `cuda_wgmma`, read in the same pattern, with tiles of 128 queries and more; what they
+# The faster kernels of the ladder, `cuda_mma` and `cuda_wgmma`, read in the same pattern, with tiles of 64 to 192 queries; what they
 # change is who multiplies (tensor cores) and who copies (a copy engine, while the others compute).
 #
 # ## Exercises
@@ -207,7 +207,7 @@ def smallest_block(flops, bandwidth):
 
 # %% [markdown] tags=["solution"]
 # 2T operations a number are T operations a byte, since a number has two bytes. They need to be flops / bandwidth: 206.04 on an H200, so
-# 207. The kernels take 128 and 192, and count on the cache that all blocks share (L2): neighbouring blocks read the same keys.
+# 207. The kernels take 64 to 192, and count on the cache that all blocks share (L2): neighbouring blocks read the same keys.
 
 # %% tags=["solution"]
 def smallest_block(flops, bandwidth):
