@@ -6,13 +6,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import course
+import explorer_page
 import generate
+import golden_picture
 
 import sparsevis
 
 project, author, release = "sparsevis", "the sparsevis authors", sparsevis.__version__
-extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax"]
+extensions = ["myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "mathml"]
+html_math_renderer = "mathml"
 exclude_patterns = ["build"]
+html_extra_path = ["generated/explorer"]
 html_theme = "pydata_sphinx_theme"
 html_title = "sparsevis"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
@@ -26,4 +30,6 @@ autosummary_generate = True
 autodoc_default_options = {"members": True, "undoc-members": False}
 
 generate.pages(Path(__file__).parent / "generated")
+explorer_page.write(Path(__file__).parent / "generated" / "explorer")
+golden_picture.picture(Path(__file__).parent / "generated")
 course.pages(Path(__file__).parent / "generated" / "course")

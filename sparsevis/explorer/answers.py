@@ -6,6 +6,7 @@ import numpy as np
 
 from sparsevis.cost import cost
 from sparsevis.data import load
+from sparsevis.explorer.sides import check_fit, one_head
 from sparsevis.pattern import Pattern
 from sparsevis.receptive_field import receptive_field
 from sparsevis.scattered import pairs_of
@@ -66,7 +67,8 @@ def costs(explorer):
         ("forward", "FLOP", lambda c: c.flops_computed, first.flops_dense),
         ("backward", "FLOP", lambda c: c.flops_backward_computed, first.flops_backward_dense),
         ("bytes moved, tiled", "B", lambda c: c.bytes_tiled, first.bytes_dense),
-        ("memory beyond inputs (dense: n x n scores)", "B", lambda c: c.memory_tiled, first.memory_naive), ("KV cache", "B", lambda c: c.kv_bytes, first.kv_bytes_dense),
+        ("memory beyond inputs (dense: n x n scores)", "B", lambda c: c.memory_tiled, first.memory_naive),
+        ("KV cache", "B", lambda c: c.kv_bytes, first.kv_bytes_dense),
         (f"estimated time at {explorer.rate:,} GFLOP/s", "s", lambda c: c.flops_computed / rate, first.flops_dense / rate),
     ]  # fmt: skip
     times = {name: explorer.times.get(name) for name in known}
@@ -75,11 +77,10 @@ def costs(explorer):
     out = []
     for what, unit, of, dense in rows:
         values = {name: times[name] and times[name].get("this") if of is None else of(c) for name, c in known.items()}
-        out.append({"what": what, "dense": dense, "dense_text": _text(dense, unit)}
-                   | {name: x for name, x in values.items()} | {f"{name}_text": _text(x, unit) for name, x in values.items()})  # fmt: skip
-    notes = [f"{name.upper()}: block tax {c.block_tax:.3g}, {c.keys_per_query:,.1f} keys a query, {c.intensity:.3g} flops a byte"
-             if len(known) > 1 else f"block tax {c.block_tax:.3g}, {c.keys_per_query:,.1f} keys a query, {c.intensity:.3g} flops a byte"
-             for name, c in known.items()]  # fmt: skip
+        texts = {f"{name}_text": _text(x, unit) for name, x in values.items()}
+        out.append({"what": what, "dense": dense, "dense_text": _text(dense, unit)} | values | texts)
+    notes = [f"{f'{name.upper()}: ' * (len(known) > 1)}block tax {c.block_tax:.3g}, {c.keys_per_query:,.1f} keys a query, "
+             f"{c.intensity:.3g} flops a byte" for name, c in known.items()]  # fmt: skip
     return {"rows": out, "heads": first.heads, "notes": notes + [x["note"] for x in times.values() if x and x.get("note")]}
 
 
@@ -103,7 +104,8 @@ def measured(pattern, n, block, heads, head_dim):
 
 def fields(explorer):
     """Return the receptive field of the query for each pattern shown."""
-    return {"query": explorer.query, "fields": {name: field(p, explorer.n, explorer.query, explorer.layers) for name, p in shown(explorer).items()}}
+    found = {name: field(p, explorer.n, explorer.query, explorer.layers) for name, p in shown(explorer).items()}
+    return {"query": explorer.query, "fields": found}
 
 
 def field(pattern, n, query, layers):
@@ -124,10 +126,11 @@ def real(explorer):
     p, out = probabilities(layer), {}
     n = p.shape[-1]
     for name, pattern in shown(explorer).items():
-        one = explorer._one_head(pattern)
-        fits = one.fits
-        if n < fits.least or (fits.most is not None and n > fits.most) or (fits.queries is not None and n > fits.queries):
-            raise ValueError(f"the text has {n} tokens, and {one!r} is for {fits}: choose n = {n}")
+        one = one_head(pattern, explorer.head)
+        try:
+            check_fit(one, n)
+        except ValueError as error:
+            raise ValueError(f"the text has {n} tokens: {error}") from None
         mask = one.mask(n)
         kept = np.einsum("hij,ij->h", p, mask, optimize=True) / p.sum((1, 2))
         out[name] = {"mask": np.packbits(mask, bitorder="little").tobytes(), "kept": kept.tolist(), "pairs": float(mask.mean())}

@@ -42,7 +42,11 @@ def page(title, states, programs):
         The JavaScript of each program, by its key: it is part of the page's own module, nothing is compiled from text.
     """
     known = "\n".join(f'KNOWN.set("{key}", {source});' for key, source in programs.items())
-    text = module().replace(EXPORT, f"{known}\n{_front('offline.js').replace('@STATES@', _json(states))}")
+    first = next(iter(states.values()))
+    shared = {key: x for key, x in first.items() if all(key in s and s[key] == x for s in states.values())}
+    own = {name: {key: x for key, x in s.items() if key not in shared} for name, s in states.items()}
+    shim = _front("offline.js").replace("@SHARED@", _json(shared)).replace("@STATES@", _json(own))
+    text = module().replace(EXPORT, f"{known}\n{shim}")
     words = {"@TITLE@": escape(title), "@STYLE@": style(), "@MODULE@": text.replace("</script", "<\\/script")}
     out = _front("page.html")
     for word, stands_for in words.items():

@@ -1,11 +1,10 @@
 """The explorer's state as traits: in a notebook the browser draws and edits it, in Python it is read and set.
 
-`trees` holds the composition that the interface edits; `pattern` is its value and `code` the line that makes it, whichever was changed. What
-Python derives goes to the browser in `sides` (controls, numbers, labels), `programs` (rules as JavaScript, tables) and `numbers` (what the
-chosen view needs).
+`trees` holds the composition that the interface edits; `pattern` is its value and `code` the line that makes it, whichever was changed.
+What Python derives goes to the browser in `sides` (controls, numbers, labels), `programs` (rules as JavaScript, tables) and `numbers` (what
+the chosen view needs).
 """
 
-from hashlib import sha256
 from operator import index
 from pathlib import Path
 
@@ -13,9 +12,8 @@ import anywidget
 import traitlets as t
 
 from sparsevis.explorer import answers, page
-from sparsevis.explorer.controls import controls, start
-from sparsevis.explorer.script import leaves, program
-from sparsevis.explorer.tree import Words, walk
+from sparsevis.explorer.sides import check_fit, completed, difference_of, one_head, panel_of, side_of
+from sparsevis.explorer.tree import Words
 from sparsevis.pattern import Pattern
 from sparsevis.per_head import PerHead
 
@@ -23,8 +21,8 @@ __all__ = ["Explorer", "explore"]
 
 VIEWS = ["mask", "tiles", "field", "graph", "cost", "real"]
 MOST = 1 << 20
-STATE = ["trees", "sides", "programs", "numbers", "attention", "words", "n", "block", "layers", "query", "head", "heads", "head_dim", "rate", "show",
-         "view", "capture"]  # fmt: skip
+STATE = ["trees", "sides", "programs", "numbers", "attention", "words", "n", "block", "layers", "query", "head", "heads", "head_dim",
+         "rate", "show", "view", "capture"]  # fmt: skip
 SIZES = {"n": (1, MOST), "block": (1, 4096), "layers": (1, 128), "heads": (1, 1024), "head_dim": (1, 1024), "rate": (1, 10_000_000)}
 
 
@@ -131,7 +129,7 @@ class Explorer(anywidget.AnyWidget):
     def _measure(self, change):
         """The button: time every pattern shown."""
         if change["new"]:
-            for name, pattern in answers.shown(self).items():
+            for pattern in answers.shown(self).values():
                 self._measured[self._call(pattern)] = answers.measured(pattern, self.n, self.block, self.heads, self.head_dim)
             self._compute()
 
@@ -153,36 +151,20 @@ class Explorer(anywidget.AnyWidget):
         busy, self._busy = self._busy, True
         try:
             with self.hold_sync():
-                trees = {"stamp": self.trees.get("stamp", 0)} | {name: self._completed(self.trees.get(name)) for name in ("a", "b")}
+                names = ("a", "b")
+                trees = {"stamp": self.trees.get("stamp", 0)} | {x: completed(self._names, self.trees.get(x), self.n) for x in names}
                 if trees != self.trees:
                     self.trees = trees
-                sides = {"stamp": trees["stamp"], "a": self._side("a", "pattern", "code"), "b": self._side("b", "other", "other_code")}
-                sides["difference"] = self._difference(sides)
-                self.programs = {key: self._sent[key] for key in dict.fromkeys(s["key"] for s in sides.values() if isinstance(s, dict)) if key}
-                self._sent = dict(self.programs)
-                self.sides = sides
+                told = {"a": self._side("a", "pattern", "code"), "b": self._side("b", "other", "other_code"), "difference": None}
+                if told["b"] and not told["a"]["error"] and not told["b"]["error"]:
+                    told["difference"] = difference_of(self._one_head(self.pattern), self._one_head(self.other), self.n, self._sent)
+                keys = dict.fromkeys(side["key"] for side in told.values() if side and side["key"])
+                self._sent = {key: self._sent[key] for key in keys}
+                self.programs = dict(self._sent)
+                self.sides = told | {"stamp": trees["stamp"]}
         finally:
             self._busy = busy
         self._compute()
-
-    def _completed(self, node):
-        """The tree with starting values for leaves that have none, or whose table fits another length."""
-        if node is None or "given" in node:
-            return node
-        if "op" in node:
-            return node | {side: self._completed(node[side]) for side in ("a", "b") if side in node}
-        values = node.get("values")
-        if values is None or not self._fits(node):
-            values = start(self._names.makers[node["make"]], self.n)
-        return {"make": node["make"], "values": values}
-
-    def _fits(self, node):
-        """Whether a leaf with a table of one length has that of the explorer; errors are for `_side` to tell."""
-        try:
-            length = getattr(self._names.build(node), "length", None)
-        except (ValueError, TypeError):
-            return True
-        return length in (None, self.n)
 
     def _side(self, name, trait, code):
         """What the browser needs to know of one pattern; an error leaves what was there, and says why."""
@@ -193,51 +175,16 @@ class Explorer(anywidget.AnyWidget):
             return None
         try:
             pattern = self._names.build(tree)
-            one = self._one_head(pattern)
-            _check_fit(one, self.n)
-            side = self._written([one], lambda p: [p.parts(), [leaf for _, leaf in leaves(p)]])
+            check_fit(self._one_head(pattern), self.n)
+            side = side_of(self._names, tree, pattern, self.head, self.n, self._sent)
         except (ValueError, TypeError) as error:
-            return (self.sides.get(name) or {"key": ""}) | {"error": str(error), "panel": self._panel(tree)}
+            return (self.sides.get(name) or {"key": ""}) | {"error": str(error), "panel": panel_of(self._names, tree, self.n)}
         setattr(self, trait, pattern)
-        setattr(self, code, self._names.code_of(tree))
-        parts = one.parts()
-        direct = {f"{path}.{field}": side["direct"][f"0{path}.{field}"] for path, leaf in walk(tree) for field in leaf.get("values", ())
-                  if f"0{path}.{field}" in side["direct"]} if one is pattern else {}  # fmt: skip
-        return side | {
-            "error": "", "code": getattr(self, code), "formula": one.formula(), "panel": self._panel(tree), "direct": direct,
-            "heads": len(pattern) if isinstance(pattern, PerHead) else 0, "colours": [p.ingredient for p in parts],
-            "labels": [repr(p) for p in parts], "leaves": [repr(leaf) for _, leaf in leaves(one)],
-        }  # fmt: skip
-
-    def _difference(self, sides):
-        if not sides["b"] or sides["a"]["error"] or sides["b"]["error"]:
-            return None
-        both = [self._one_head(p) for p in (self.pattern, self.other)]
-        side = self._written(both, lambda a, b: [[a - b, b - a, a & b]])
-        return side | {"colours": ["global", "window", "dense"], "labels": ["only in A", "only in B", "in both"]}
-
-    def _written(self, patterns, lists):
-        made = program(patterns, lists, self.n)
-        key = sha256(b"".join([made.source.encode(), *(x for table in made.tables for x in table.values() if isinstance(x, bytes))]))
-        key = key.hexdigest()[:16] if made.source else ""
-        if key:
-            self._sent.setdefault(key, {"source": made.source, "tables": made.tables})
-        return {"key": key, "params": made.params, "direct": made.direct, "n": made.n}
-
-    def _panel(self, tree):
-        out = {}
-        for path, leaf in walk(tree):
-            if "given" in leaf:
-                out[path] = {"code": self._names.code_of(leaf), "controls": []}
-                continue
-            make, build = self._names.makers[leaf["make"]], lambda values, leaf=leaf: self._names.build(leaf | {"values": values})
-            out[path] = {"controls": controls(make, leaf["values"], build, self.n)}
-        return out
+        setattr(self, code, side["code"])
+        return side
 
     def _one_head(self, pattern):
-        if isinstance(pattern, Pattern):
-            return pattern
-        return pattern[self.head] if 0 <= self.head < len(pattern) else pattern.union()
+        return one_head(pattern, self.head)
 
     def _rules(self, figure):
         """The rules of a figure, for counting in Python."""
@@ -303,12 +250,6 @@ class Explorer(anywidget.AnyWidget):
         remote = [name for name, side in self.sides.items() if isinstance(side, dict) and not side["key"]]
         state["offline_answers"] = {name: answers.viewport(self._rules(name), self.n, answers.whole_view(self.n, name)) for name in remote}
         return state, {key: made["source"] for key, made in self.programs.items()}
-
-
-def _check_fit(pattern, n):
-    fits = pattern.fits
-    if n < fits.least or (fits.most is not None and n > fits.most) or (fits.queries is not None and n > fits.queries):
-        raise ValueError(f"{pattern!r} is for {fits}, and n is {n:,}")
 
 
 def explore(pattern=None, n=None, *, other=None, block=None, layers=4, query=None, show="mask"):

@@ -16,7 +16,8 @@ def exported(explorer, window, folder, **options):
     explorer.export_html(file, options.pop("states", None), views=options.pop("views", ["mask", "tiles"]))
     opened = window(**options)
     opened.goto(file.as_uri())
-    opened.wait_for_function("document.querySelector('.sv-explorer')?.dataset.drawn > 0 && document.querySelector('.sv-facts').textContent !== ''")
+    opened.wait_for_function("document.querySelector('.sv-explorer')?.dataset.drawn > 0")
+    opened.wait_for_function("document.querySelector('.sv-facts').textContent !== ''")
     return opened
 
 
@@ -59,8 +60,9 @@ def handed(made):
 
 
 MAKE = """
-const program = (made) => {
-  const tables = made.tables.map((t) => tableOf(Object.fromEntries(Object.entries(t).map(([k, x]) => [k, Array.isArray(x) ? Uint8Array.from(x) : x]))));
-  return { lists: new Function(`return ${made.source}`)(), tables };
-};
+const bytes = (x) => (Array.isArray(x) ? Uint8Array.from(x) : x);
+const program = (made) => ({
+  lists: new Function(`return ${made.source}`)(),
+  tables: made.tables.map((t) => tableOf(Object.fromEntries(Object.entries(t).map(([key, x]) => [key, bytes(x)])))),
+});
 """

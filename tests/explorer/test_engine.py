@@ -97,7 +97,8 @@ def test_pixels_of_long_texts(asked, n):
     made = program([pattern], lambda p: [p.parts()], n)
     colours = [INGREDIENT[p.ingredient] for p in pattern.parts()]
     code = """
-    const counter = new Counter(lists[0], made.params, tables, values.n, 64), shown = picture(counter, values.colours, PALETTE.light, [0, 0, values.n], false);
+    const counter = new Counter(lists[0], made.params, tables, values.n, 64);
+    const shown = picture(counter, values.colours, PALETTE.light, [0, 0, values.n], false);
     return [shown.px, shown.cell, btoa(Array.from(shown.image.data, (x) => String.fromCharCode(x)).join(""))];
     """
     px, cell, data = asked(made, code, n=n, colours=colours)

@@ -166,7 +166,8 @@ def test_two_patterns_and_their_difference(window, tmp_path):
     difference[b.mask(n) & ~a.mask(n)] = colour(INGREDIENT["window"])
     assert (pixels(opened, n, 2) == difference).all()
     found = sv.diff(a, b, n)
-    assert opened.locator(".sv-facts").nth(2).text_content() == f"{found.only_a} only in A · {found.only_b} only in B · {found.both} in both"
+    told = opened.locator(".sv-facts").nth(2).text_content()
+    assert told == f"{found.only_a} only in A · {found.only_b} only in B · {found.both} in both"
 
 
 def test_every_view(window, tmp_path):
@@ -186,7 +187,8 @@ def test_every_view(window, tmp_path):
     opened.wait_for_function("document.querySelector('.sv-view:not([hidden])').textContent.includes('after layer 1,')", timeout=5000)
     opened.get_by_role("tab", name="Graph").click()
     settle(opened)
-    assert f"rests on {field.sizes[-1]} of 48 tokens shown after 3 layers; in one layer it attends {pattern.mask(n)[40].sum()}" in view.text_content()
+    rests = f"rests on {field.sizes[-1]} of 48 tokens shown after 3 layers; in one layer it attends {pattern.mask(n)[40].sum()}"
+    assert rests in view.text_content()
     opened.get_by_role("tab", name="Cost").click()
     settle(opened)
     cost = sv.cost(pattern, n, block=8, heads=8)
@@ -205,16 +207,19 @@ def test_every_view(window, tmp_path):
 
 
 def test_states_of_a_page(window, tmp_path):
-    states = {"window": sv.SlidingWindow(4), "long": {"pattern": sv.longformer(64), "n": 1024}, "random": {"pattern": sv.RandomKeys(2), "n": 1 << 18}}
+    states = {"window": sv.SlidingWindow(4), "long": {"pattern": sv.longformer(64), "n": 1024},
+              "random": {"pattern": sv.RandomKeys(2), "n": 1 << 18}}  # fmt: skip
     opened = exported(sv.explore(sv.Causal(), 32), window, tmp_path, states=states)
     assert (pixels(opened, 32) == first_allowed(states["window"], np.arange(32), np.arange(32), 32)).all()
     opened.get_by_label("state").select_option("long")
     settle(opened)
     assert opened.locator(".sv-code").first.text_content() == "sv.SlidingWindow(left=32, right=32) | sv.Global(tokens=(0,))"
-    assert f"{sv.cost(states['long']['pattern'], 1024).nnz:,} of 1,048,576 pairs" in opened.locator(".sv-facts").first.text_content()
+    nnz = sv.cost(states["long"]["pattern"], 1024).nnz
+    assert f"{nnz:,} of 1,048,576 pairs" in opened.locator(".sv-facts").first.text_content()
     opened.get_by_label("state").select_option("random")
     settle(opened)
-    assert "524,288 of 68,719,476,736 pairs" in opened.locator(".sv-facts").first.text_content(), "a table too large for the page: Python counted"
+    told = opened.locator(".sv-facts").first.text_content()
+    assert "524,288 of 68,719,476,736 pairs" in told, "a table too large for the page: Python counted"
     assert len(opened.asked) == 1
 
 

@@ -58,7 +58,8 @@ def test_fields_have_ranges_that_work():
 
 def test_composition_by_the_interface():
     explorer = sv.explore(sv.Causal(), 64)
-    tree = {"op": "&", "a": leaf("Causal"), "b": {"op": "|", "a": leaf("SlidingWindow", left=3, right=0), "b": {"op": "~", "a": leaf("Chunked", size=4)}}}
+    either = {"op": "|", "a": leaf("SlidingWindow", left=3, right=0), "b": {"op": "~", "a": leaf("Chunked", size=4)}}
+    tree = {"op": "&", "a": leaf("Causal"), "b": either}
     edited(explorer, a=tree)
     assert explorer.pattern == sv.Causal() & (sv.SlidingWindow(3) | ~sv.Chunked(4))
     assert explorer.code == "sv.Causal() & (sv.SlidingWindow(left=3) | ~sv.Chunked(size=4))"

@@ -1,5 +1,6 @@
 // A page without Python: the traits of the chosen state stand in for the notebook's model.
 
+const SHARED = @SHARED@;                                            // what all states have in common
 const STATES = @STATES@;
 const revived = (x) => {
   if (Array.isArray(x)) return x.map(revived);
@@ -7,7 +8,7 @@ const revived = (x) => {
   if ("$bytes" in x) return new DataView(Uint8Array.from(atob(x.$bytes), (c) => c.charCodeAt(0)).buffer);
   return Object.fromEntries(Object.entries(x).map(([key, value]) => [key, revived(value)]));
 };
-const heard = {}, names = Object.keys(STATES), state = { ...revived(STATES[names[0]]), offline: true, states: names, state: names[0] };
+const heard = {}, names = Object.keys(STATES), state = { ...revived(SHARED), ...revived(STATES[names[0]]), offline: true, states: names, state: names[0] };
 const model = {
   get: (key) => state[key],
   set(key, value) {
@@ -18,4 +19,13 @@ const model = {
   on(event, f) { for (const e of event.split(" ")) (heard[e] ??= []).push(f); },
   off() {}, save_changes() {},
 };
+try {                                                               // in a frame of another page: its light or dark is ours
+  const outside = window.frameElement?.ownerDocument.documentElement;
+  if (outside) {
+    const follow = () => { document.documentElement.style.colorScheme = getComputedStyle(outside).colorScheme; document.documentElement.dataset.theme = outside.dataset.theme ?? ""; };
+    new MutationObserver(follow).observe(outside, { attributes: true });
+    document.body.style.background = "transparent";
+    follow();
+  }
+} catch { /* a page of another origin says nothing of itself */ }
 render({ model, el: document.getElementById("explorer") });

@@ -87,7 +87,8 @@ function pictureOf(answer, colours, theme) {
 }
 
 function themeOf(el) {
-  for (let at = el; at; at = at.parentElement ?? at.getRootNode()?.host) {
+  const frame = () => { try { return window.frameElement; } catch { return null; } };
+  for (let at = el; at; at = at.parentElement ?? at.getRootNode()?.host ?? (at.ownerDocument === document ? frame() : null)) {
     const found = getComputedStyle(at).backgroundColor.match(/[\d.]+/g)?.map(Number);
     if (found && (found[3] ?? 1) > 0.5) return found[0] * 0.299 + found[1] * 0.587 + found[2] * 0.114 < 110 ? PALETTE.dark : PALETTE.light;
   }
