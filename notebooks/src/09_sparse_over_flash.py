@@ -211,7 +211,7 @@ whole_tiles = sv.BlockWindow(8, left=1, right=1)
 touched = sv.Layout.of(sv.SlidingWindow(8, 8), 64, block=8)
 mask = np.zeros((8, 8), bool)
 mask[np.repeat(np.arange(8), np.diff(touched.indptr)), touched.indices] = True
-sv.check(whole_tiles, np.kron(mask, np.ones((8, 8))) > 0, at=64)
+sv.check(whole_tiles, sv.Chosen.from_blocks(mask, 8), at=64)
 
 # %% [markdown]
 # Next: what the pairs that were left out were worth.
