@@ -4,7 +4,9 @@ python docs/golden_matrix.py docs/golden-matrix.md writes the page, in minutes, 
 """
 
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the mistakes are the tests' own
@@ -47,34 +49,43 @@ def lawful():
         yield name, (adapter, autograd(adapter)), replace(adapter.dialect, leaks=True), {"calls": asked}
 
 
+def one_planted(i):
+    """(title, whether it is seen, whether it is to be named, whether it is, a row of the table) of the i-th mistake."""
+    title, name, functions, dialect, words = list(planted())[i]
+    report = _checked(functions, dialect)
+    failed, tested = report.counts["fail"], report.counts["fail"] + report.counts["pass"]
+    said = report.diagnosis[0][0] if report.diagnosis else "nothing"
+    right = bool(words) and words in said
+    mark = "" if not words else " ✓" if right else " ✗"
+    return title, failed > 0, bool(words), right, f"| {name} | {failed} of {tested} | {_text(said)}{mark} |"
+
+
+def one_lawful(i):
+    """(false alarms, a row of the table) of the i-th kernel that is right."""
+    name, functions, dialect, words = list(lawful())[i]
+    report = _checked(functions, dialect, **{"level": "full"} | words)
+    worst = max(o.ratio for o in report.outcomes if o.status != "unsupported")
+    alarms = report.counts["fail"]
+    return alarms, f"| {name} | {report.dtype} | {report.counts['pass']} | {alarms} | {worst:.2g} |"
+
+
 def page():
     """Return the page as Markdown."""
-    rows, named, seen = {}, [0, 0], 0
-    for title, name, functions, dialect, words in planted():
-        report = _checked(functions, dialect)
-        failed, tested = report.counts["fail"], report.counts["fail"] + report.counts["pass"]
-        seen += failed > 0
-        said = report.diagnosis[0][0] if report.diagnosis else "nothing"
-        right = bool(words) and words in said
-        named = [named[0] + right, named[1] + bool(words)]
-        mark = "" if not words else " ✓" if right else " ✗"
-        rows.setdefault(title, []).append(f"| {name} | {failed} of {tested} | {_text(said)}{mark} |")
-    total, alarms, kernels = sum(map(len, rows.values())), 0, []
-    for name, functions, dialect, words in lawful():
-        report = _checked(functions, dialect, **{"level": "full"} | words)
-        alarms += report.counts["fail"]
-        worst = max(o.ratio for o in report.outcomes if o.status != "unsupported")
-        kernels.append(f"| {name} | {report.dtype} | {report.counts['pass']} | {report.counts['fail']} | {worst:.2g} |")
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        found = list(pool.map(one_planted, range(len(list(planted())))))
+        right = list(pool.map(one_lawful, range(len(list(lawful())))))
     parts = [
         "# The kill matrix",
-        f"{seen} of {total} planted mistakes are seen, at level quick; of {named[1]} whose name is known, {named[0]} are named (✓) in the"
-        f" first line of the diagnosis. {alarms} false alarms in {len(kernels)} checks of kernels that are right, at level full. Each"
-        " mistake replaces a line of a small kernel; this page is made by running them.",
+        f"{sum(x[1] for x in found)} of {len(found)} planted mistakes are seen, at level quick; of {sum(x[2] for x in found)} whose name is"
+        f" known, {sum(x[3] for x in found)} are named (✓) in the first line of the diagnosis. {sum(x[0] for x in right)} false alarms in"
+        f" {len(right)} checks of kernels that are right, at level full. Each mistake replaces a line of a small kernel; this page is made"
+        " by running them.",
     ]
-    for title, lines in rows.items():
-        parts += [f"## {title}", "\n".join(["| mistake | calls that fail | the diagnosis |", "|---|---|---|", *lines])]
+    for title in dict.fromkeys(x[0] for x in found):
+        head = ["| mistake | calls that fail | the diagnosis |", "|---|---|---|"]
+        parts += [f"## {title}", "\n".join([*head, *(x[4] for x in found if x[0] == title)])]
     head = ["| kernel | dtype | pass | fail | worst error / budget |", "|---|---|---|---|---|"]
-    parts += ["## Kernels that are right", "\n".join([*head, *kernels])]
+    parts += ["## Kernels that are right", "\n".join([*head, *(x[1] for x in right)])]
     return "\n\n".join(parts) + "\n"
 
 

@@ -41,8 +41,8 @@ class Call:
         Decoding from a ring of nk slots after so many positions, the queries the last of them: position p lies in slot p % nk.
     scale, softcap : float, optional
         See `sparsevis.attention`.
-    sinks, bias : bool
-        Whether the call has them.
+    sinks, bias, alibi : bool
+        Whether the call has them; ALiBi adds slope * (key's position - query's position), with slopes of 1/2, 1/4, 1/8 ...
     values, memory : str
         Names in `VALUES` and `MEMORY`: what the arrays hold and how they lie.
     seed : int
@@ -81,6 +81,7 @@ class Call:
     softcap: float | None = None
     sinks: bool = False
     bias: bool = False
+    alibi: bool = False
     values: str = "normal"
     memory: str = "plain"
     seed: int = 0
@@ -150,6 +151,17 @@ class Call:
         return mask
 
     @property
+    def distance(self):
+        """Position of each key less that of each query, (nq, nk), where they lie in one document."""
+        if self.lengths is not None:
+            queries, keys = self.documents
+            shifts = np.repeat([resolve_offset(nq, nk, self.offset) for nq, nk in zip(queries, keys, strict=True)], queries)
+            at = np.concatenate([np.arange(n) for n in queries]) + shifts
+            return np.concatenate([np.arange(n) for n in keys]) - at[:, None]
+        keys = np.arange(self.nk) if self.seen is None else self.positions
+        return keys - (np.arange(self.nq) + self.at)[:, None]
+
+    @property
     def placed(self):
         """(pattern, offset) that say the pairs of queries and keys as they lie; (None, 0) where the entries of the batch differ."""
         if self.valid is not None:
@@ -175,6 +187,8 @@ class Problem:
     softcap: float | None
     sinks: np.ndarray | None
     bias: np.ndarray | None
+    slopes: np.ndarray | None = None
+    alibi: np.ndarray | None = None  # what the slopes add to the scores
 
     @classmethod
     def of(cls, call, dtype):
@@ -189,7 +203,11 @@ class Problem:
         sinks = np.resize([-1.0, 0.5, 3.0, -8.0, 8.0], heads)
         q, k, v, do, bias, sinks = (x.astype(dtype) for x in (q, k, v, do, bias, sinks))
         dlse = dlse.astype(np.float64 if dtype == np.float64 else np.float32)
-        return cls(q, k, v, do, dlse, mask, c.scale, c.softcap, sinks if c.sinks else None, bias if c.bias else None)
+        features = {"sinks": sinks if c.sinks else None, "bias": bias if c.bias else None}
+        if c.alibi:
+            slopes = 0.5 ** np.arange(1, heads + 1, dtype=np.float32)  # whose products are exact in every dtype
+            features |= {"slopes": slopes, "alibi": slopes[:, None, None].astype(float) * c.distance}
+        return cls(q, k, v, do, dlse, mask, c.scale, c.softcap, **features)
 
     @property
     def finite(self):
@@ -198,7 +216,8 @@ class Problem:
 
     def options(self):
         """The keywords of the reference."""
-        return {"mask": self.mask, "scale": self.scale, "softcap": self.softcap, "sinks": self.sinks, "bias": self.bias}
+        bias = self.bias if self.alibi is None else self.alibi + (0.0 if self.bias is None else self.bias.astype(float))
+        return {"mask": self.mask, "scale": self.scale, "softcap": self.softcap, "sinks": self.sinks, "bias": bias}
 
 
 def _rows(x):

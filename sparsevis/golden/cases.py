@@ -57,6 +57,8 @@ def calls(level="quick", seed=0):
         "sinks": [replace(heads, sinks=True, left=left, values="normal", scale=scale) for left in (None, 2) for scale in (None, 0.2)]
                  + [replace(heads, nq=19, nk=12, sinks=True, values="normal")],
         "bias": [replace(heads, bias=True, values="normal"), replace(one, bias=True, softcap=2.0), replace(one, bias=True, **near)],
+        "alibi": [replace(heads, alibi=True, left=left, offset=at, values=v)
+                  for left in (None, 5) for at, v in (("bottom-right", "normal"), ("top-left", "coded"), (3, "normal"))],
         "global keys": [replace(one, left=2, right=0, global_keys=g, values=v) for g in (1, 5) for v in ("coded", "normal")],
         "patterns": [replace(one, pattern=p, values=v) for p in _patterns(n) for v in ("coded", "normal")],
         "no keys": [replace(one, nq=20, nk=8, right=0), replace(one, nq=9, nk=9, left=1, right=0, offset=15),

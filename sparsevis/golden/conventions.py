@@ -162,6 +162,15 @@ def _features(call, p):
         yield "sink multiplied by the scale", replace(p, sinks=sinks * scale)
         yield "sink counted twice", replace(p, sinks=sinks + np.log(2))
         yield "sink of the wrong sign", replace(p, sinks=-sinks)
+    if p.slopes is not None:
+        each, at = p.slopes[:, None, None].astype(float), np.arange(call.nq)[:, None] + call.at
+        yield "ALiBi ignored", replace(p, alibi=None)
+        yield "ALiBi slopes of the wrong sign", replace(p, alibi=-p.alibi)
+        yield "ALiBi multiplied by the scale", replace(p, alibi=p.alibi * scale)
+        yield "ALiBi slopes in the reverse order of heads", replace(p, alibi=each[::-1] * call.distance)
+        if call.at:
+            yield "ALiBi with query 0 at the first key", replace(p, alibi=p.alibi + each * call.at)
+        yield "ALiBi by the position of the key alone", replace(p, alibi=p.alibi + each * at)
     if p.bias is not None:
         yield "bias ignored", replace(p, bias=None)
         yield "bias multiplied by the scale", replace(p, bias=p.bias.astype(float) * scale)

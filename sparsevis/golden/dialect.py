@@ -51,10 +51,10 @@ class Dialect:
         Tile of the layouts given to functions that take `layout=`.
     takes : tuple of str, optional
         What the function takes, in the words of the kit; read from its signature where it is left out. Known are causal, window,
-        global_keys, pattern, layout, mask, offset, scale, softcap, sinks, bias; lengths, key_lengths, cu_seqlens_q, cu_seqlens_k,
-        max_seqlen_q, max_seqlen_k of packed documents; kv_lengths, the valid keys of each entry of a batch; positions, of the key in each
-        slot of a ring; out and lse_out, arrays to be filled, which come full of NaN and with a margin that must stay as it is; and for
-        gradients o, lse, dlse.
+        global_keys, pattern, layout, mask, offset, scale, softcap, sinks, bias, slopes (of ALiBi); lengths, key_lengths, cu_seqlens_q,
+        cu_seqlens_k, max_seqlen_q, max_seqlen_k of packed documents; kv_lengths, the valid keys of each entry of a batch; positions, of
+        the key in each slot of a ring; out and lse_out, arrays to be filled, which come full of NaN and with a margin that must stay as
+        it is; and for gradients o, lse, dlse.
     names : dict, optional
         The function's own names for them: {"scale": "softmax_scale"}.
     also : dict, optional

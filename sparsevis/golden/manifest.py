@@ -46,7 +46,7 @@ def save(folder, vectors, *, dtype, model, seed):
         p = vector.problem
         given = {x: getattr(p, x) for x in ("q", "k", "v", "do", "dlse", "sinks", "bias")}
         given = {x: y for x, y in given.items() if y is not None and (x != "dlse" or vector.dlse)}
-        call = {x: y for x, y in asdict(replace(vector.call, pattern=None)).items() if x != "pattern"}
+        call = {x: y for x, y in asdict(replace(vector.call, pattern=None)).items() if x not in ("pattern", "alibi")}
         rule = None if vector.call.pattern is None else repr(vector.call.pattern)
         entry = {"case": vector.name, "call": call, "pattern": rule, "scale": scale_of(vector.call), "softcap": p.softcap}
         entry |= {"inputs": {x: put("inputs.npy", y) for x, y in given.items()}, "pairs": put("pairs.npy", p.mask.astype(np.uint8))}

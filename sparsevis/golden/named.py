@@ -4,7 +4,7 @@ from sparsevis.golden.dialect import Dialect
 
 __all__ = ["NAMED", "named"]
 
-FLASH = {"window": "flash", "align": "bottom-right", "names": {"window": "window_size", "scale": "softmax_scale"}}
+FLASH = {"window": "flash", "align": "bottom-right", "names": {"window": "window_size", "scale": "softmax_scale", "slopes": "alibi_slopes"}}
 FLASH["also"] = {"return_attn_probs": True}
 
 NAMED = {

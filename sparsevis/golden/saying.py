@@ -13,7 +13,7 @@ PAIRS = ("causal", "window", "global_keys", "pattern", "layout", "mask")
 NUMBERS = ("scale", "softcap", "sinks", "bias")
 PACKED = ("lengths", "key_lengths", "cu_seqlens_q", "cu_seqlens_k", "max_seqlen_q", "max_seqlen_k")
 PLACES = (*PACKED, "kv_lengths", "positions")
-KNOWN = (*PAIRS, *NUMBERS, "offset", *PLACES, "out", "lse_out", "o", "lse", "dlse")
+KNOWN = (*PAIRS, *NUMBERS, "slopes", "offset", *PLACES, "out", "lse_out", "o", "lse", "dlse")
 
 
 def said_of(dialect, call, problem, parameters):
@@ -26,7 +26,20 @@ def said_of(dialect, call, problem, parameters):
             said[name] = default if value is None else value
         elif value is not None:
             raise NotSaid(name)
-    return said
+    return said | _alibi(dialect, call, problem, parameters)
+
+
+def _alibi(dialect, call, problem, parameters):
+    """ALiBi as slopes, where the function knows the positions of queries and keys; else as the bias that it is."""
+    if problem.slopes is None:
+        return {}
+    default = call.nk - call.nq if dialect.align == "bottom-right" else 0
+    plain = call.lengths is call.seen is None and ("offset" in parameters or call.at == default)
+    if "slopes" in parameters and plain:
+        return {"slopes": problem.slopes.copy()}
+    if "bias" in parameters:
+        return {"bias": problem.options()["bias"].astype(problem.q.dtype)}
+    raise NotSaid("ALiBi slopes")
 
 
 def _pairs(dialect, call, problem, parameters):

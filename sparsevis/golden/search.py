@@ -86,7 +86,8 @@ def calls_of(st, judge):
         "global_keys": st.sampled_from([0, 0, 0, 1, 3]), "pattern": rare(st.sampled_from(PATTERNS)),
         "offset": st.sampled_from(["bottom-right", "bottom-right", "top-left", 0, 3, -2]),
         "scale": rare(st.sampled_from([0.3, 0.0, 1.0])), "softcap": rare(st.sampled_from([1.0, 20.0])),
-        "sinks": st.sampled_from([False, False, True]), "bias": st.sampled_from([False, False, True]),
+        "alibi": st.sampled_from([False] * 4 + [True]), "sinks": st.sampled_from([False, False, True]),
+        "bias": st.sampled_from([False, False, True]),
         "values": st.sampled_from(["normal", "normal", *VALUES]), "memory": st.sampled_from(["plain", "plain", *MEMORY]),
         "seed": st.integers(0, 3),
     }  # fmt: skip
@@ -94,6 +95,7 @@ def calls_of(st, judge):
     missing = {"batch"} - ({"batch"} if "b" in judge.dialect.axes else set())
     missing |= {x for x in ("scale", "softcap", "sinks", "bias", "global_keys") if x not in judge.parameters} - (
         {"global_keys"} if {"pattern", "layout", "mask"} & set(judge.parameters) else set())  # fmt: skip
+    missing |= set() if {"slopes", "bias"} & set(judge.parameters) else {"alibi"}
     numbers |= {x: st.just(plain[x]) for x in missing}
     ways = st.sampled_from(["", "", "", "documents", "padding", "ring"])
     return st.builds(_placed, st.fixed_dictionaries(numbers), ways, st.integers(0, 99))

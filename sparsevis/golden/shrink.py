@@ -12,7 +12,7 @@ from sparsevis.golden.call import Call
 
 __all__ = ["size_of", "smallest"]
 
-ORDER = ["memory", "batch", "bias", "sinks", "softcap", "scale", "global_keys", "seen", "group", "kv_heads", "nq", "nk", "d", "dv"]
+ORDER = ["memory", "batch", "bias", "alibi", "sinks", "softcap", "scale", "global_keys", "seen", "group", "kv_heads", "nq", "nk", "d", "dv"]
 ORDER += ["left", "right", "values", "offset", "seed"]
 PLAIN = {f.name: f.default for f in fields(Call)}
 DRAWN = 200  # calls that are drawn and asked

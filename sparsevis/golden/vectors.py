@@ -55,7 +55,8 @@ def write_vectors(folder, *, calls=None, level="quick", dtype="float32", model=N
     folder : path
         Must not hold anything yet.
     calls : dict of {family: [Call]}, optional
-        In the place of a level's. Calls with NaN or infinities in live inputs are left out, and so are those of zero size.
+        In the place of a level's. Calls with NaN or infinities in live inputs are left out, and so are those of zero size and of
+        ALiBi, which is a bias.
     level : {"quick", "full", "adversarial"}
         As for `check`.
     dtype : str
@@ -177,7 +178,7 @@ def vectors_of(calls, *, dtype="float32", model=None, seed=0, dlse=False):
     found = []
     for family, some in calls.items():
         for i, call in enumerate(some):
-            if call.values.startswith(("nan in", "inf in")) or not call.nq * call.nk:
+            if call.values.startswith(("nan in", "inf in")) or call.alibi or not call.nq * call.nk:
                 continue
             problem = problem_of(call, dtype, (seed << 32) + len(found))
             found.append(Vector(f"{family.replace(' ', '-')}-{i}", call, problem, expected(problem, model, dlse), dlse))

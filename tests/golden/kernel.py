@@ -41,6 +41,7 @@ def allowed(i, j, nq, nk, causal, window, global_keys, offset, mask):
 
 def forward(
     q, k, v, *, causal=False, window=(None, None), global_keys=0, mask=None, offset=0, scale=None, softcap=None, sinks=None, bias=None,
+    slopes=None,
 ):  # fmt: skip
     (B, H, nq, d), (kv, nk, dv) = q.shape, v.shape[1:]
     heads = np.arange(H) // (H // kv)
@@ -63,6 +64,8 @@ def forward(
                 s = f32(softcap) * np.tanh(s / f32(softcap))
             if bias is not None:
                 s = s + bias[:, np.minimum(i, nq - 1), np.minimum(j, nk - 1)].astype(f32)
+            if slopes is not None:
+                s = s + slopes[:, None, None] * (j - (i + offset)).astype(f32)
             s = np.where(ok, s, f32(-np.inf))
             new = np.maximum(m, s.max(-1))
             safe = np.where(np.isneginf(new), f32(0), new)
@@ -97,7 +100,7 @@ def select(p, ok, V):
 
 def backward(
     do, q, k, v, *, o, lse, dlse, causal=False, window=(None, None), global_keys=0, mask=None, offset=0, scale=None, softcap=None,
-    sinks=None, bias=None,
+    sinks=None, bias=None, slopes=None,
 ):  # fmt: skip
     (_, H, nq, d), (kv, nk, _) = q.shape, v.shape[1:]
     mask = None if mask is None else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
@@ -123,6 +126,8 @@ def backward(
                 s, slope = f32(softcap) * t, 1 - t * t
             if bias is not None:
                 s = s + bias[h, i, j].astype(f32)
+            if slopes is not None:
+                s = s + slopes[h] * (j - (i + offset)).astype(f32)
             L = lse[:, h, :, None]
             p = np.where(ok, np.exp(s - np.where(np.isneginf(L), f32(0), L)), f32(0))
             dp = dO[:, h] @ V.swapaxes(-1, -2)

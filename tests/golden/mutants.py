@@ -7,6 +7,7 @@ from . import kernel, ways
 SCORES = "s = (Q @ K.swapaxes(-1, -2)) * f32(factor)"
 CAP = "            if softcap is not None:\n                s = f32(softcap) * np.tanh(s / f32(softcap))\n"
 BIAS = "            if bias is not None:\n                s = s + bias[:, np.minimum(i, nq - 1), np.minimum(j, nk - 1)].astype(f32)\n"
+ALIBI = "            if slopes is not None:\n                s = s + slopes[:, None, None] * (j - (i + offset)).astype(f32)\n"
 MASK = "            s = np.where(ok, s, f32(-np.inf))\n"
 PADDING = "            s = np.where(j < nk, s, f32(-np.inf))\n"
 OK = "ok = ok & (j < nk)"
@@ -36,12 +37,18 @@ CONVENTIONS = {
     "scale ignored": ("d**-0.5 if scale is None else scale", "d**-0.5", "scale argument ignored"),
     "gqa tiled": (HEADS, "heads = np.arange(H) % kv", "key/value heads tiled"),
     "no softcap": (CAP, "", "softcap ignored"),
-    "cap after mask": (CAP + BIAS + MASK, MASK + CAP + PADDING, "softcap after the mask"),
+    "cap after mask": (CAP + BIAS + ALIBI + MASK, MASK + CAP + PADDING, "softcap after the mask"),
     "cap after bias": (CAP + BIAS, BIAS + CAP, "softcap after the bias"),
     "cap before scale": (
         SCORES + "\n" + CAP, "s = Q @ K.swapaxes(-1, -2)\n" + CAP + "            s = s * f32(factor)\n", "softcap before the scale",
     ),
     "no bias": (BIAS, "", "bias ignored"),
+    "alibi ignored": ("if slopes is not None:", "if False:", "ALiBi ignored"),
+    "alibi sign": ("(j - (i + offset)).astype(f32)", "(i + offset - j).astype(f32)", "ALiBi slopes of the wrong sign"),
+    "alibi scaled": ("slopes[:, None, None] *", "f32(factor) * slopes[:, None, None] *", "ALiBi multiplied by the scale"),
+    "alibi heads": ("slopes[:, None, None] *", "slopes[::-1, None, None] *", "ALiBi slopes in the reverse order of heads"),
+    "alibi offset": ("(j - (i + offset)).astype(f32)", "(j - i).astype(f32)", "ALiBi with query 0 at the first key"),
+    "alibi by keys": ("(j - (i + offset)).astype(f32)", "j.astype(f32)", "ALiBi by the position of the key alone"),
     "no sink": ("if sinks is not None:", "if False:", "sink ignored"),
     "sink scaled": (SINK, "sink = sinks.astype(f32)[:, None] * f32(factor)", "sink multiplied by the scale"),
     "sink twice": ("l = l * alpha + np.exp(sink - new)", "l = l * alpha + 2 * np.exp(sink - new)", "sink counted twice"),
@@ -102,6 +109,7 @@ BACKWARD = {
     "softcap slope 1": ("s, slope = f32(softcap) * t, 1 - t * t", "s = f32(softcap) * t", "where there is a softcap"),
     "window ignored": ("ok = allowed(i, j, nq, nk, causal, window,", "ok = allowed(i, j, nq, nk, causal, (None, None),", ""),
     "bias ignored": ("s = s + bias[h, i, j].astype(f32)", "pass", "where there is a bias"),
+    "alibi ignored": ("if slopes is not None:", "if False:", ""),
     "lse in half": ("L = lse[:, h, :, None]", "L = store(lse[:, h, :, None], 'float16')", ""),
     "ds in half": ("ds16 = store(ds, dtype)", "ds16 = store(ds, 'float16')", ""),
     "dq without the scale": ("(ds16 @ K) * f32(factor)", "(ds16 @ K)", "dq without the scale"),

@@ -18,6 +18,27 @@ def fills(q, k, v, mask=None, *, out, lse_out):
     out[...], lse_out[...] = plain(q, k, v, mask)
 
 
+def test_alibi_is_said_as_slopes_or_as_the_bias_it_is():
+    told = []
+
+    def slopes(q, k, v, *, causal, offset, slopes=None):
+        told.append(slopes)
+        raise NotImplementedError
+
+    def bias(q, k, v, *, mask, bias=None):
+        return sv.reference.attention(q, k, v, mask, bias=bias)[0]
+
+    some = [Call(4, 6, right=0, alibi=True, kv_heads=3), Call(6, 6, right=0, alibi=True, lengths=(2, 4))]
+    report = check(slopes, calls=some)
+    assert [x.tolist() for x in told] == [[0.5, 0.25, 0.125]]
+    assert report.outcomes[1].reason == "packed documents"
+    assert check(bias, calls=some).counts["pass"] == 2
+    assert check(plain, calls=some).outcomes[0].reason == "ALiBi slopes"
+    flash = lambda q, k, v, *, causal, alibi_slopes=None: told.append(alibi_slopes) or q * 0
+    check(flash, dialect="flash", calls=some[:1], shrink=False)
+    assert told[-1].tolist() == [0.5, 0.25, 0.125]
+
+
 def test_outputs_are_filled():
     assert check(fills, calls=SOME).counts == {"pass": 3, "fail": 0, "unsupported": 0}
     renamed = lambda q, k, v, *, mask=None, o: fills(q, k, v, mask, out=o, lse_out=np.empty(q.shape[:-1], np.float32))

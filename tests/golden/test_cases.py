@@ -42,14 +42,14 @@ def test_masks_by_hand():
     assert Call(4, 4, left=0, right=0, global_keys=1).mask.astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]]
 
 
-@pytest.mark.parametrize("family", ["scale", "softcap", "sinks", "bias"])
+@pytest.mark.parametrize("family", ["scale", "softcap", "sinks", "bias", "alibi"])
 def test_a_feature_moves_the_answer_by_a_hundred_budgets(family):
     """A case in which a feature is numerically invisible tests nothing."""
     moved = []
     for call in calls("quick")[family]:
         p = Problem.of(call, "float32")
         with_it = expect(p.q, p.k, p.v, **p.options())
-        without = expect(p.q, p.k, p.v, **p.options() | {family: None})
+        without = expect(p.q, p.k, p.v, **p.options() | {"bias" if family == "alibi" else family: None})
         moved.append(ratios(without.values["o"], with_it.values["o"], with_it.errors["o"]).max())
     assert max(moved) > 100
 
@@ -116,6 +116,17 @@ def test_a_ring_by_hand():
     free = Call(1, 4, left=9, right=0, seen=3)
     assert free.positions.tolist() == [0, 1, 2, -1]
     assert picture(free) == ["███·"]
+
+
+def test_distances_by_hand():
+    assert Call(2, 3, right=0, alibi=True).distance.tolist() == [[-1, 0, 1], [-2, -1, 0]]
+    assert Call(2, 3, right=0, offset="top-left").distance.tolist() == [[0, 1, 2], [-1, 0, 1]]
+    packed = Call(3, 4, lengths=(1, 2), key_lengths=(2, 2), right=0).distance
+    assert [packed[0, :2].tolist(), packed[1:, 2:].tolist()] == [[-1, 0], [[0, 1], [-1, 0]]]
+    assert Call(1, 4, left=2, right=0, seen=6).distance.tolist() == [[-1, 0, -3, -2]]
+    p = Problem.of(Call(2, 3, right=0, alibi=True, kv_heads=2), "float16")
+    assert p.slopes.tolist() == [0.5, 0.25]
+    assert p.options()["bias"][1].tolist() == [[-0.25, 0, 0.25], [-0.5, -0.25, 0]]
 
 
 def test_padding_and_heads_by_hand():

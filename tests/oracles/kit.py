@@ -1,11 +1,13 @@
 """The calls of the conformance kit, put to an oracle: which are asked, and one head after the other of each."""
 
+from dataclasses import replace
+
 from sparsevis.golden.budget import expect
 from sparsevis.golden.call import Problem
 from sparsevis.golden.cases import calls
 from sparsevis.golden.model import Model, dtype_of
 
-from .pairs import pairs
+from .pairs import alibi, pairs
 
 __all__ = ["LIVE", "asked", "head", "wanted"]
 
@@ -21,7 +23,8 @@ def wanted(call):
     """The float64 problem of a call, its pairs by definition, and what the reference says of it, with its error budget."""
     p = Problem.of(call, dtype_of("float64"))
     options = p.options() | {"mask": pairs(call)}
-    return p, options["mask"], expect(p.q, p.k, p.v, model=Model.of("float64"), do=p.do, dlse=p.dlse, **options)
+    want = expect(p.q, p.k, p.v, model=Model.of("float64"), do=p.do, dlse=p.dlse, **options)
+    return replace(p, bias=alibi(call), alibi=None) if call.alibi else p, options["mask"], want
 
 
 def head(p, mask, b, h):

@@ -5,7 +5,7 @@ No pattern is called where the call names a window: `near` is the definition. Ot
 
 import numpy as np
 
-__all__ = ["pairs"]
+__all__ = ["alibi", "pairs"]
 
 
 def pairs(call):
@@ -16,6 +16,15 @@ def pairs(call):
         query, key, n = place(call, i, j)
         padded = call.valid is not None and j >= call.valid[b]
         found[b, h, i, j] = key is not None and not padded and near(call, h, query, key, n)
+    return found
+
+
+def alibi(call):
+    """What ALiBi adds, (heads, nq, nk), entry by entry: 1/2, 1/4, ... for each position that a key lies behind its query, less."""
+    found = np.zeros((call.kv_heads * call.group, call.nq, call.nk))
+    for h, i, j in np.ndindex(found.shape):
+        query, key, _ = place(call, i, j)
+        found[h, i, j] = 0.0 if key is None else (key - query) / 2 ** (h + 1)
     return found
 
 
