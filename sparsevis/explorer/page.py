@@ -6,8 +6,11 @@ from functools import lru_cache
 from html import escape
 from importlib.resources import files
 
+import numpy as np
+
 from sparsevis import sketch
 from sparsevis.palette import DARK, INGREDIENT, LIGHT
+from sparsevis.pattern import share
 
 __all__ = ["module", "page", "still", "style"]
 
@@ -55,13 +58,21 @@ def page(title, states, programs):
 
 
 def still(pattern, n, code):
-    """Return an HTML picture of a pattern and its numbers, for where no widget manager runs."""
-    layers = pattern.layers(n, cells=64)
-    nnz = int(pattern.counts(n, offset=0)[0].sum())
-    picture = sketch.svg(layers, 256, title=f"{code} at n = {n:,}")
+    """Return (HTML, text) with a picture of a pattern and its numbers, for where no widget manager runs."""
+    counts, seen = [], None
+    for part in pattern.parts():
+        pairs, cell = (part if seen is None else part - seen).counts(n, cells=64, offset=0)
+        counts.append((part.ingredient, pairs))
+        seen = part if seen is None else seen | part
+    whole = sum(pairs for _, pairs in counts)
+    facts = f"n = {n:,}: {sketch.facts(int(whole.sum()), n, n)}"
+    picture = sketch.svg([(name, share(pairs, n, n, cell)) for name, pairs in counts], 256, title=f"{code} at n = {n:,}")
     how = "A still picture: the explorer needs a notebook with ipywidgets; <code>export_html</code> makes a page without."
-    words = f"<code>{escape(code)}</code><br>n = {n:,}: {escape(sketch.facts(nnz, n, n))}<br><small>{how}</small>"
-    return f'<div style="display:flex;gap:1em;align-items:center">{picture}<div>{words}</div></div>'
+    words = f"<code>{escape(code)}</code><br>{escape(facts)}<br><small>{how}</small>"
+    html = f'<div style="display:flex;gap:1em;align-items:center">{picture}<div>{words}</div></div>'
+    fold = 1 if len(whole) <= 32 else 2
+    padded = np.pad(whole, (0, -len(whole) % fold)).reshape(-(-len(whole) // fold), fold, -1, fold).sum((1, 3))
+    return html, "\n".join([code, facts, sketch.text(share(padded, n, n, fold * cell))])
 
 
 def _front(name):

@@ -6,7 +6,10 @@ from sparsevis.explorer.controls import controls, start
 from sparsevis.explorer.script import leaves, program
 from sparsevis.explorer.tree import walk
 from sparsevis.pattern import Pattern
+from sparsevis.patterns import RandomBlocks, RandomKeys
 from sparsevis.per_head import PerHead
+
+MOST_DRAWN = 1 << 22  # random keys or blocks; a million take about five seconds
 
 __all__ = ["check_fit", "completed", "difference_of", "one_head", "panel_of", "side_of"]
 
@@ -75,6 +78,12 @@ def check_fit(pattern, n):
     fits = pattern.fits
     if n < fits.least or (fits.most is not None and n > fits.most) or (fits.queries is not None and n > fits.queries):
         raise ValueError(f"{pattern!r} is for {fits}, and n is {n:,}")
+    for _, leaf in leaves(pattern):
+        drawn = n * leaf.keys_per_query if isinstance(leaf, RandomKeys) else 0
+        if isinstance(leaf, RandomBlocks):
+            drawn = -(-n // leaf.block) * leaf.blocks_per_row
+        if drawn > MOST_DRAWN:
+            raise ValueError(f"{leaf!r} draws {drawn:,} at n = {n:,}; at most {MOST_DRAWN:,} are drawn here: choose fewer, or a smaller n")
 
 
 def _written(patterns, lists, n, programs):

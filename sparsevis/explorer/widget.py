@@ -206,9 +206,8 @@ class Explorer(anywidget.AnyWidget):
         """The widget, and a still picture and text for viewers without a widget manager."""
         bundle = super()._repr_mimebundle_(**options)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-        one = self._one_head(self.pattern)
-        text = f"{self.code}\n{one.describe(self.n)}"
-        return {**(data or {}), "text/plain": text, "text/html": page.still(one, self.n, self.code)}, metadata
+        html, text = page.still(self._one_head(self.pattern), self.n, self.code)
+        return {**(data or {}), "text/plain": text, "text/html": html}, metadata
 
     def export_html(self, path, states=None, *, views=VIEWS, title=None):
         """Write a page that needs neither Python nor a network, and keeps zoom, hover, views and sliders.

@@ -76,6 +76,15 @@ def test_a_wrong_value_is_told_and_changes_nothing():
     assert (explorer.pattern, explorer.sides["a"]["error"]) == (sv.Fixed(4, 3), "")
 
 
+def test_too_many_draws_are_refused_before_they_are_made():
+    explorer = sv.explore(sv.Causal(), 1 << 20)
+    edited(explorer, a=leaf("RandomKeys", keys_per_query=64, seed=0))
+    assert "draws 67,108,864 at n = 1,048,576" in explorer.sides["a"]["error"]
+    edited(explorer, a=leaf("bigbird", block=1, global_blocks=[0], window_blocks=3, random_blocks=9, seed=0, plan="uniform", heads=None))
+    assert "draws 9,437,184" in explorer.sides["a"]["error"]
+    assert explorer.pattern == sv.Causal()
+
+
 def test_setting_the_pattern_tells_the_interface():
     explorer, seen = sv.explore(sv.Causal(), 64), []
     explorer.observe(lambda change: seen.append(change["new"]), "pattern")
