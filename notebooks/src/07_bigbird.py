@@ -65,7 +65,7 @@ assert bird.mask(24).sum() == 288 + 36
 
 # %%
 heads = sv.bigbird(block=2, random_blocks=2, heads=4)
-sv.plots.heads_grid(heads, 24)
+sv.plots.heads_grid(heads, 24, columns=2, size=8)
 seen = np.any([head.mask(24) for head in heads.patterns], axis=0)
 assert seen.sum() > bird.mask(24).sum()
 
