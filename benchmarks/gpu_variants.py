@@ -40,25 +40,15 @@ CASES = {
 
 def variants(d):
     """Name -> (tile, flags of the factory, whether blocks of threads walk on from item to item)."""
-    yield "128x128", (128, 128), {}, False
-    yield "128x128, walking", (128, 128), {}, True
-    yield "128x128, walking, no edge", (128, 128), {"edge": False}, True
-    yield "128x128, walking, no turns", (128, 128), {"turns": False}, True
-    yield "128x96, walking", (128, 96), {}, True
+    for flags in ({}, {"edge": False}, {"turns": False}, {"edge": False, "turns": False}):
+        for walking in (False, True):
+            yield f"128x128, {flags}, {'walking' * walking}", (128, 128), flags, walking
+            if d == 64:
+                yield f"192x128, {flags}, {'walking' * walking}", (192, 128), flags, walking
     if d == 64:
-        yield "128x128, walking, 4 stages", (128, 128), {"stages": 4}, True
-        yield "128x64, walking, 4 stages", (128, 64), {"stages": 4}, True
-        for block in ((64, 128), (64, 96), (64, 64)):
-            for way in ({"blocks": 2}, {"blocks": 2, "edge": False}, {"blocks": 3}):
-                if block[1] < 96 or way != {"blocks": 3}:
-                    yield f"{block[0]}x{block[1]}, walking, {way}", block, way, True
-        yield "64x128, two blocks", (64, 128), {"blocks": 2}, False
-        yield "192x128", (192, 128), {}, False
-        yield "192x128, walking", (192, 128), {}, True
-        yield "192x128, walking, no edge", (192, 128), {"edge": False}, True
-        yield "192x128, walking, no turns", (192, 128), {"turns": False}, True
-        yield "192x96, walking", (192, 96), {}, True
-        yield "192x64, walking, 3 stages", (192, 64), {"stages": 3}, True
+        for flags in ({"blocks": 3}, {"blocks": 3, "edge": False}, {"blocks": 3, "stages": 3}):
+            for walking in (False, True):
+                yield f"64x64, {flags}, {'walking' * walking}", (64, 64), flags, walking
 
 
 # ---------------------------------------------------------------- one variant of one case

@@ -23,7 +23,7 @@ except Exception as e:
     raise ImportError(f"impl='cuda*' needs numba.cuda, which did not load ({e}): {needs}; impl='cpu' needs no GPU") from e
 
 __all__ = ["Caller", "Inputs", "clear_errors", "cuda", "device_layout", "device_words", "four_axes", "launch", "needs_device", "on_gpu",
-           "retiled", "upload"]
+           "retiled", "shared_limit", "upload"]
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 
@@ -203,8 +203,16 @@ class Inputs:
         self.q, self.k, self.v = (self.caller.see(x, label) for x, label in ((q, "q"), (k, "k"), (v, "v")))
         (batch, per, self.nq, self.d), self.nk, self.dv = self.q.shape, self.k.shape[2], self.v.shape[3]
         self.heads, self.kv_heads = batch * per, batch * self.k.shape[1]
+        self.quick = not SIMULATED and self.d > 0 < self.dv and all(map(self.is_quick, (self.q, self.k, self.v)))
         self.scale = (np.float32 if self.dtype.itemsize < 4 else self.dtype.type)(scale)
+        self.plain = all(asked.get(name) is None for name in ("softcap", "slopes", "key_mask", "bias"))
         self.features = self._features(**asked)
+
+    @staticmethod
+    def is_quick(x):
+        """Whether rows of a device array begin at multiples of 16 bytes and hold whole ones."""
+        size, (*strides, step) = x.dtype.itemsize, x.strides
+        return step == size and not any(n % 16 for n in (x.address, x.shape[-1] * size, *strides))
 
     def _features(self, softcap=None, sinks=None, slopes=None, key_mask=None, bias=None, offset=0):
         """A tuple for the kernels; what is not asked for is neutral: no cap, sinks of -inf, slopes of 0, no masks, no bias."""
@@ -301,6 +309,11 @@ def _words(layout):
 
 
 # ---------------------------------------------------------------- start a kernel
+
+def shared_limit():
+    """Bytes of shared memory that a block of threads may have."""
+    return 1 << 30 if SIMULATED else cuda.get_current_device().MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+
 
 def launch(name, kernel, blocks, threads, stream, *arguments, shared=0):
     """Start a kernel, with `shared` bytes of memory for each block; a small grid is no reason for a warning."""

@@ -1,9 +1,8 @@
-"""What a block of threads does with one tile in shared memory and registers: two products and a mask.
+"""Products of tiles on ordinary cores: numbers owned lie in registers, what others need in shared memory, 16 bytes at a time.
 
-A tile has `queries` rows and `keys` columns. Thread t stands at (t // across, t % across) and owns `down` neighbouring rows; of the
-columns it owns every run of four that is its turn, so that neighbours read neighbouring numbers: column(t, n) = n // 4 * 4 across + ...
-Numbers owned lie in registers, what others need in shared memory. Both products are sums of outer products: for each step of the inner
-dimension a thread reads `down` + 8 numbers and makes `down` * 8 multiplications of them.
+A warp owns 4 `down` rows of a tile and meets all of its 8 `across` columns; of the rows a thread owns every fourth, of the columns every
+eighth, and of sums of n columns every run of four that is its turn (see `_cuda_lanes.py`). For four steps of the inner dimension it reads
+`down` + `across` times 16 bytes and makes 4 `down` `across` multiplications: 16 reads for 256 with 8 and 8.
 """
 import math
 from functools import cache
@@ -12,140 +11,161 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._cuda import cuda
+from ._cuda_lanes import lanes, part
 
-__all__ = ["Shape", "parts", "shape_of"]
+__all__ = ["Shape", "fitting", "make_add", "make_mask", "make_products", "pitch", "runs", "smaller", "weight_pitch"]
 
-STEP = 16               # of an inner dimension, in shared memory at once
-PAD = 1                 # number between rows of shared memory: threads that go down a column hit other banks
+u32 = np.uint32
 
 
 class Shape(NamedTuple):
     """How a tile is spread over threads."""
 
-    rows: int
-    columns: int
-    across: int         # threads side by side
-    down: int           # rows of a thread
+    down: int                   # rows of a thread
+    across: int                 # columns of a thread
+    warps: int
+    blocks: int = 1             # of threads that a multiprocessor is to hold
+
+    @property
+    def rows(self):
+        """Rows of a tile: those a block of threads owns."""
+        return 4 * self.down * self.warps
+
+    @property
+    def columns(self):
+        """Columns of a tile: those it meets at once."""
+        return 8 * self.across
 
     @property
     def threads(self):
         """Threads of a block."""
-        return self.across * self.rows // self.down
+        return 32 * self.warps
 
 
-def shape_of(dtype, sums):
-    """The shape for kernels that keep so many sums a row: 64 x 64 in float32, half as wide in float64; more sums, more threads.
+def pitch(n, dtype):
+    """Bytes between rows of n numbers: an odd number of 16 bytes, so that eight rows below each other are in other banks.
 
-    >>> shape_of(np.dtype("float32"), 64), shape_of(np.dtype("float64"), 256)
-    (Shape(rows=64, columns=64, across=8, down=8), Shape(rows=32, columns=32, across=8, down=1))
+    >>> pitch(64, np.dtype("float32")), pitch(5, np.dtype("float64"))
+    (272, 80)
     """
-    side = 256 // dtype.itemsize
-    down = max(1, min(8, side * 8 // max(1, sums)))
-    return Shape(side, side, 8, 1 << (down.bit_length() - 1))
+    pieces = -(-n // 4) * 4 * np.dtype(dtype).itemsize // 16
+    return 16 * (pieces + 1 - pieces % 2)
 
 
-def wide(n, across):
-    """Columns that a thread sums of matrices of n columns: whole runs of four."""
-    return max(1, -(-n // (4 * across))) * 4
+def runs(n):
+    """Runs of four columns that a thread owns of n.
+
+    >>> runs(64), runs(65), runs(0)
+    (2, 3, 1)
+    """
+    return max(1, -(-n // 32))
+
+
+def fitting(name, shapes, shared, limit):
+    """Return the first shape whose `shared(shape)` bytes, for all blocks of a multiprocessor, are within the limit of a block."""
+    for shape in shapes:
+        if (shared(shape) + 1024) * shape.blocks <= limit + 1024:    # every block has 1 KiB of the system's
+            return shape
+    raise NotImplementedError(f"impl={name!r} needs {shared(shapes[-1])} bytes of shared memory for head dimensions this large, and this "
+                              f"GPU has {limit} for a block: impl='cuda_rows' needs none")
+
+
+def smaller(down):
+    """Shapes for GPUs with less shared memory, or larger head dimensions, than those for which `down` rows a thread are best."""
+    return [Shape(max(1, down // cut), across, warps) for cut, across, warps in ((1, 4, 4), (2, 4, 4), (4, 2, 4), (8, 1, 2), (8, 1, 1))]
+
+
+def weight_pitch(dtype, shape):
+    """Bytes between rows of weights: lanes that write one number each, 8 side by side and 4 below each other, are in 32 banks."""
+    return (shape.columns + 8) * dtype.itemsize
+
+
+# ---------------------------------------------------------------- what threads do with a tile
+
+@cache
+def make_products(dtype, d, shape, own_pitch, met_pitch):
+    """Compile s[i, n] = own row i . met column n of those that a thread owns, d numbers each."""
+    T, four, (down, across, *_) = np.dtype(dtype).type, lanes(dtype).four, shape
+    steps, size, zero = -(-d // 4), 4 * np.dtype(dtype).itemsize, T(0)
+    scores = down * across
+
+    @part
+    def products(memory, s, a, own, met):
+        """`own` and `met`: places of the thread's first row and of its first column; `a`: registers for 4 numbers of each row."""
+        for i in range(scores):
+            s[i] = zero
+        for step in range(steps):
+            for i in range(down):
+                x = four(memory, u32(own + u32(i * 4 * own_pitch) + u32(step) * u32(size)))
+                a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3] = x[0], x[1], x[2], x[3]
+            for n in range(across):
+                b = four(memory, u32(met + u32(n * 8 * met_pitch) + u32(step) * u32(size)))
+                for i in range(down):
+                    s[i * across + n] += a[4 * i] * b[0]
+                    s[i * across + n] += a[4 * i + 1] * b[1]
+                    s[i * across + n] += a[4 * i + 2] * b[2]
+                    s[i * across + n] += a[4 * i + 3] * b[3]
+    return products
 
 
 @cache
-def parts(dtype, shape, n, widest, room):
-    """Compile-time constants and device functions for tiles of a shape and sums of n columns.
+def make_add(dtype, n, shape, w_pitch, met_pitch):
+    """Compile sums += w met, for sums of n columns: w are the tile's weights in shared memory, met has a row for each of its columns."""
+    T, read, (down, across, *_) = np.dtype(dtype).type, lanes(dtype), shape
+    four, one, size, turns, met_rows, zero = read.four, read.one, np.dtype(dtype).itemsize, runs(n), 8 * across, T(0)
 
-    Rows that are to be summed pass through `room` bytes of shared memory, in the backward pass with others that are up to `widest`: all
-    buffers of a kernel together stay below 48 KiB.
-    """
-    rows, columns, across, down = shape
-    threads, owned, sums = shape.threads, columns // across, wide(n, across)
-    held = max(1, min(STEP, columns, room // (dtype.itemsize * wide(widest, across) * across)))
-    held = 1 << (held.bit_length() - 1)                              # rows at once, a divisor of the columns
-    T, zero, registers = dtype.type, dtype.type(0), down * owned
-
-    @cuda.jit(device=True)
-    def column(t, i):
-        """The i-th column that thread t owns."""
-        return i // 4 * (4 * across) + t % across * 4 + i % 4
-
-    @cuda.jit(device=True)
-    def products(w, x, x0, y, y0, xt, yt):
-        """w[column, row] = x[x0 + row] . y[y0 + column] of the pairs that this thread owns; beyond the edges stand zeros.
-
-        Registers have no addresses: every index of s must be known when the loops are unrolled, so s lives here alone.
-        """
-        t = cuda.threadIdx.x
-        top = t // across * down
-        s = cuda.local.array(registers, T)
-        a = cuda.local.array(down, T)
-        for i in range(registers):
-            s[i] = zero
-        cuda.syncthreads()                                           # nobody reads what stands in w any more
-        for c0 in range(0, x.shape[1], STEP):
-            cuda.syncthreads()                                       # nor what stands here
-            for e in range(t, rows * STEP, threads):
-                r, c = e // STEP, e % STEP
-                xt[c, r] = x[x0 + r, c0 + c] if x0 + r < x.shape[0] and c0 + c < x.shape[1] else zero
-            for e in range(t, columns * STEP, threads):
-                r, c = e // STEP, e % STEP
-                yt[c, r] = y[y0 + r, c0 + c] if y0 + r < y.shape[0] and c0 + c < y.shape[1] else zero
-            cuda.syncthreads()
-            for c in range(STEP):
-                for i in range(down):
-                    a[i] = xt[c, top + i]
-                for j in range(owned):
-                    b = yt[c, column(t, j)]
-                    for i in range(down):
-                        s[i * owned + j] += a[i] * b
-        for j in range(owned):
+    @part
+    def add(memory, sums, a, w, met):
+        """`w` and `met`: places of the thread's first row, and of its first run of columns."""
+        for step in range(met_rows // 4):
             for i in range(down):
-                w[column(t, j), top + i] = s[i * owned + j]
-
-    @cuda.jit(device=True)
-    def add(acc, w, y, y0, ys):
-        """acc += sum over columns j of w[j, row] * y[y0 + j]; a weight of -0 says that the pair is not allowed.
-
-        Where y holds NaN or infinity, those pairs are left out one by one: 0 * NaN would be NaN.
-        """
-        t = cuda.threadIdx.x
-        top = t // across * down
-        a = cuda.local.array(down, T)
-        for j0 in range(0, columns, held):
-            cuda.syncthreads()
-            strange = 0
-            for e in range(t, held * sums * across, threads):
-                r, c = e // (sums * across), e % (sums * across)
-                z = y[y0 + j0 + r, c] if y0 + j0 + r < y.shape[0] and c < y.shape[1] else zero
-                ys[r, c] = z
-                if z - z != zero:
-                    strange = 1
-            if cuda.syncthreads_or(strange):
-                for j in range(held):
+                x = four(memory, u32(w + u32(i * 4 * w_pitch) + u32(step) * u32(4 * size)))
+                a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3] = x[0], x[1], x[2], x[3]
+            for e in range(4):
+                for j in range(turns):
+                    b = four(memory, u32(met + (u32(step) * u32(4) + u32(e)) * u32(met_pitch) + u32(j * 32 * size)))
                     for i in range(down):
-                        p = w[j0 + j, top + i]
-                        if p != zero or math.copysign(1.0, p) > 0:
-                            for n in range(sums):
-                                acc[i * sums + n] += p * ys[j, column(t, n)]
-            else:
-                for j in range(held):
-                    for i in range(down):
-                        a[i] = w[j0 + j, top + i]
-                    for n in range(sums):
-                        b = ys[j, column(t, n)]
-                        for i in range(down):
-                            acc[i * sums + n] += a[i] * b
+                        sums[(i * turns + j) * 4] += a[4 * i + e] * b[0]
+                        sums[(i * turns + j) * 4 + 1] += a[4 * i + e] * b[1]
+                        sums[(i * turns + j) * 4 + 2] += a[4 * i + e] * b[2]
+                        sums[(i * turns + j) * 4 + 3] += a[4 * i + e] * b[3]
 
-    @cuda.jit(device=True)
-    def store(out, x0, acc, factor):
-        """out[x0 + rows] = acc * factor, without what lies beyond the edges."""
-        t = cuda.threadIdx.x
+    @part
+    def add_carefully(memory, sums, w, met):
+        """The same without what is not allowed, which has the weight -0: there 0 times NaN would be NaN."""
+        for step in range(met_rows):
+            for i in range(down):
+                x = one(memory, u32(w + u32(i * 4 * w_pitch) + u32(step) * u32(size)))
+                if x != zero or math.copysign(1.0, x) > 0:
+                    for j in range(turns):
+                        b = four(memory, u32(met + u32(step) * u32(met_pitch) + u32(j * 32 * size)))
+                        for e in range(4):
+                            sums[(i * turns + j) * 4 + e] += x * b[e]
+    return add, add_carefully
+
+
+@cache
+def make_mask(shape):
+    """Compile (look, allowed, padding): a thread's bits of a tile, one of them, and what padded keys take from them."""
+    down, across = shape[:2]
+    words, every = -(-across // 4), u32(0xFFFFFFFF)
+
+    @part
+    def look(M, tiles, t, row, column):
+        """M: the words of the thread's rows, shifted so that its first column is bit 0; of a full tile, all bits."""
         for i in range(down):
-            r = x0 + t // across * down + i
-            if r < out.shape[0]:
-                for n in range(sums):
-                    if column(t, n) < out.shape[1]:
-                        out[r, column(t, n)] = acc[i * sums + n] * factor
+            for w in range(words):
+                M[i * words + w] = every
+                if t >= 0:
+                    M[i * words + w] = u32(tiles[t, row + u32(4 * i), w] >> column)
 
-    sizes = {"rows": rows, "columns": columns, "across": across, "down": down, "owned": owned, "sums": sums, "held": held, "step": STEP}
-    return SimpleNamespace(T=T, zero=zero, forbidden=T(-0.0), column=column, products=products, add=add, store=store, pitch=rows + PAD,
-                           pitch_y=columns + PAD, **sizes, total=down * sums, wide=sums * across)
+    @part
+    def allowed(M, i, n):
+        return M[i * words + n // 4] & u32(1 << (8 * (n % 4))) != u32(0)
+
+    @part
+    def without(M, n):
+        """Column n is nobody's."""
+        for i in range(down):
+            M[i * words + n // 4] &= u32(0xFFFFFFFF ^ (1 << (8 * (n % 4))))
+    return SimpleNamespace(look=look, allowed=allowed, without=without, words=words)

@@ -23,16 +23,18 @@ except ImportError:                                      # Numba's own CUDA targ
     from numba.core.typing import signature
 
 __all__ = [
-    "asm", "cp_async16", "cp_commit", "cp_wait0", "cp_wait1", "cp_wait2", "cuda", "ex2", "f32", "gmem_addr", "i32", "i64",
-    "inline", "instruction", "ldg_f32", "ldg_i32", "ldg_u32", "ldg_v4_u32", "ldmatrix_x4", "ldmatrix_x4_trans", "lds_v4_f32", "lds_v4_u32", "lg2",
-    "mma_bf16", "mma_f16", "mma_tf32", "pack_bf16", "pack_f16", "rcp", "shfl_bfly_f32", "shfl_bfly_u32", "smem_addr", "stg_f32", "stg_u32",
-    "stg_v4_f32", "stg_v4_u32", "sts_f32", "sts_u32", "sts_v4_u32", "uniform_i32", "void", "warp_sync",
+    "asm", "cp_async16", "cp_commit", "cp_wait0", "cp_wait1", "cp_wait2", "cuda", "ex2", "f32", "f64", "gmem_addr", "i32", "i64",
+    "inline", "instruction", "ldg_f32", "ldg_i32", "ldg_u32", "ldg_v4_u32", "ldmatrix_x4", "ldmatrix_x4_trans", "lds_f32", "lds_f64",
+    "lds_v2_f64", "lds_v4_f32", "lds_v4_u32", "lg2", "mma_bf16", "mma_f16", "mma_tf32", "pack_bf16", "pack_f16", "rcp", "shfl_bfly_f32",
+    "shfl_bfly_f64", "shfl_bfly_u32", "smem_addr", "stg_f32", "stg_u32", "stg_v4_f32", "stg_v4_u32", "sts_f32", "sts_f64", "sts_u32",
+    "sts_v4_u32", "uniform_i32", "void", "warp_sync",
 ]
 
-i32, i64, f32, void = ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.VoidType()
+i32, i64, f32, f64, void = ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType(), ir.VoidType()
 
 # A letter for each operand: Numba's type, LLVM's type, the register's kind in assembly.
-OPERANDS = {"r": (types.uint32, i32, "r"), "s": (types.int32, i32, "r"), "l": (types.uint64, i64, "l"), "f": (types.float32, f32, "f")}
+OPERANDS = {"r": (types.uint32, i32, "r"), "s": (types.int32, i32, "r"), "l": (types.uint64, i64, "l"), "f": (types.float32, f32, "f"),
+            "d": (types.float64, f64, "d")}
 
 
 def inline(function):
@@ -58,7 +60,7 @@ def instruction(name, text, inputs="", outputs="", pure=False):
     text : str
         PTX; operands are `$0`, `$1`, ...: the outputs, then the inputs.
     inputs, outputs : str
-        A letter for each: r uint32, s int32, l uint64, f float32. Several outputs come as a tuple, and are of one type.
+        A letter for each: r uint32, s int32, l uint64, f float32, d float64. Several outputs come as a tuple, and are of one type.
     pure : bool
         Whether the outputs depend on the inputs alone: it may then be moved, and left out where nobody reads them.
     """
@@ -127,6 +129,9 @@ cp_wait2 = instruction("cp_wait2", "cp.async.wait_group 2;")
 # The value of the lane whose number differs by the bits of the second argument.
 shfl_bfly_f32 = instruction("shfl_bfly_f32", "shfl.sync.bfly.b32 $0, $1, $2, 0x1f, 0xffffffff;", "fr", "f")
 shfl_bfly_u32 = instruction("shfl_bfly_u32", "shfl.sync.bfly.b32 $0, $1, $2, 0x1f, 0xffffffff;", "rr", "r")
+shfl_bfly_f64 = instruction(
+    "shfl_bfly_f64", "{ .reg .b32 x, y; mov.b64 {x, y}, $1; shfl.sync.bfly.b32 x, x, $2, 0x1f, 0xffffffff; "
+    "shfl.sync.bfly.b32 y, y, $2, 0x1f, 0xffffffff; mov.b64 $0, {x, y}; }", "dr", "d")
 # Lane 0's value: what is the same in all lanes anyway; so the compiler knows that a loop or a branch by it does not split the warp.
 uniform_i32 = instruction("uniform_i32", "shfl.sync.idx.b32 $0, $1, 0, 0x1f, 0xffffffff;", "s", "s")
 # Shared memory that any lane wrote is visible to all lanes of the warp.
@@ -144,9 +149,13 @@ pack_f16 = instruction("pack_f16", "cvt.rn.f16x2.f32 $0, $2, $1;", "ff", "r", pu
 
 # ---------------------------------------------------------------- memory
 
+lds_f32 = instruction("lds_f32", "ld.shared.f32 $0, [$1];", "r", "f")
+lds_f64 = instruction("lds_f64", "ld.shared.f64 $0, [$1];", "r", "d")
+lds_v2_f64 = instruction("lds_v2_f64", "ld.shared.v2.f64 {$0, $1}, [$2];", "r", "dd")
 lds_v4_f32 = instruction("lds_v4_f32", "ld.shared.v4.f32 {$0, $1, $2, $3}, [$4];", "r", "ffff")
 lds_v4_u32 = instruction("lds_v4_u32", "ld.shared.v4.b32 {$0, $1, $2, $3}, [$4];", "r", "rrrr")
 sts_f32 = instruction("sts_f32", "st.shared.f32 [$0], $1;", "rf")
+sts_f64 = instruction("sts_f64", "st.shared.f64 [$0], $1;", "rd")
 sts_u32 = instruction("sts_u32", "st.shared.b32 [$0], $1;", "rr")
 sts_v4_u32 = instruction("sts_v4_u32", "st.shared.v4.b32 [$0], {$1, $2, $3, $4};", "rrrrr")
 ldg_v4_u32 = instruction("ldg_v4_u32", "ld.global.nc.L1::no_allocate.v4.b32 {$0, $1, $2, $3}, [$4];", "l", "rrrr")

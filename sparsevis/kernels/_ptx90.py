@@ -1,6 +1,6 @@
 """What only Hopper has (compute capability 9.0), as functions: wgmma, mbarriers, TMA, setmaxnreg, named barriers. Beside `_ptx80`.
 
-    barriers            mbar_* in shared memory, also told by copies that bytes have come; turn_* between two warpgroups
+    barriers            mbar_* in shared memory, also told by copies that bytes have come
     copies              tma_load_4d: a box of an array, by one thread
     products            make_qk, make_pv: those of a whole tile, by 128 threads; wg_wait0, wg_wait1, and make_pin behind them
     registers           reg_inc_*, reg_dec_*: from one warpgroup to another
@@ -15,8 +15,8 @@ from ._ptx80 import asm, cuda, f32, i32, i64, instruction, intrinsic, signature,
 
 __all__ = [
     "cuda", "fence_mbar_init", "fence_tmap", "make_pin", "make_pv", "make_qk", "mbar_arrive", "mbar_arrive_if", "mbar_expect_tx",
-    "mbar_init", "mbar_wait", "reg_dec_24", "reg_dec_32", "reg_inc_136", "reg_inc_160", "reg_inc_232", "reg_inc_240", "sched_edge", "tma_load_4d",
-    "turn_pass", "turn_wait", "wg_wait0", "wg_wait1",
+    "mbar_init", "mbar_wait", "reg_dec_24", "reg_dec_32", "reg_inc_136", "reg_inc_160", "reg_inc_240", "sched_edge", "tma_load_4d",
+    "wg_wait0", "wg_wait1",
 ]
 
 LETTERS = {i32: "r", i64: "l", f32: "f"}
@@ -39,8 +39,6 @@ fence_tmap = instruction("fence_tmap", "fence.proxy.tensormap::generic.acquire.g
 tma_load_4d = instruction(
     "tma_load_4d",
     "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [$0], [$1, {$3, $4, $5, $6}], [$2];", "rlrssss")
-turn_wait = instruction("turn_wait", "bar.sync $0, 256;", "r")       # two warpgroups take turns: wait for mine
-turn_pass = instruction("turn_pass", "bar.arrive $0, 256;", "r")     # and hand the tensor cores over
 
 
 # ---------------------------------------------------------------- waits, registers, numbers
@@ -48,7 +46,6 @@ turn_pass = instruction("turn_pass", "bar.arrive $0, 256;", "r")     # and hand 
 wg_wait0 = instruction("wg_wait0", "wgmma.wait_group.sync.aligned 0;")
 wg_wait1 = instruction("wg_wait1", "wgmma.wait_group.sync.aligned 1;")
 reg_inc_240 = instruction("reg_inc_240", "setmaxnreg.inc.sync.aligned.u32 240;")
-reg_inc_232 = instruction("reg_inc_232", "setmaxnreg.inc.sync.aligned.u32 232;")
 reg_inc_136 = instruction("reg_inc_136", "setmaxnreg.inc.sync.aligned.u32 136;")
 reg_inc_160 = instruction("reg_inc_160", "setmaxnreg.inc.sync.aligned.u32 160;")
 reg_dec_32 = instruction("reg_dec_32", "setmaxnreg.dec.sync.aligned.u32 32;")

@@ -129,10 +129,10 @@ def make_produce(shape):
 
 # ---------------------------------------------------------------- the consumers
 
-def make_consume(shape, dtype, softcap, turns, edge):
+def make_consume(shape, dtype, softcap, edge):
     """Return what a thread of the consumers does; flags are those of `cuda_wgmma.make_attend`."""
     d, dv, rows, keys, stages = shape
-    consumers, words, depth = rows // 64, keys // 32, -(-d // 16) * 16
+    words, depth = keys // 32, -(-d // 16) * 16
     _, (_, k_bytes, v_bytes), (at_k, at_v, at_bar, at_ring, _) = shape.parts, shape.bytes, shape.places
     scores, outputs, probabilities, bits = keys // 2, padded(dv) // 2, keys // 4, 2 * words      # registers
     q_part, k_part = rows * 128, keys * 128                          # bytes of 64 columns
@@ -146,12 +146,10 @@ def make_consume(shape, dtype, softcap, turns, edge):
     soften, rescale, pack = make_soften(keys, words, outputs, dtype, softcap)
 
     @inline
-    def advance(O, S, P, M, m, l, qd, kd, vd, k_empty, v_empty, lead, wg, scale, scale_log2, limit, masked):
+    def advance(O, S, P, M, m, l, qd, kd, vd, k_empty, v_empty, lead, scale, scale_log2, limit, masked):
         """The next tile's scores and the last one's values, both under way; softmax runs below the second."""
         start_qk(S, qd, kd)
         start_pv(O, P, vd)
-        if turns:
-            ptx.turn_pass(u32((wg + u32(1)) % u32(consumers) + u32(1)))
         ptx.wg_wait1()
         pin_s(S)
         mbar_arrive_if(k_empty, lead)
@@ -179,22 +177,20 @@ def make_consume(shape, dtype, softcap, turns, edge):
         return t >= 0
 
     @inline
-    def consume(s0, o, lse, heads, order, indptr, kind, tiles, sinks, nheads, nq, nblocks, items, span, o_row, o_head, scale_log2, limit, tid,
-                warp):
+    def consume(s0, o, lse, heads, order, indptr, kind, tiles, sinks, nheads, nq, nblocks, items, span, o_row, o_head, scale_log2, limit,
+                tid, warp):
         O, S = cuda.local.array(outputs, np.float32), cuda.local.array(scores, np.float32)
         P, M = cuda.local.array(probabilities, np.uint32), cuda.local.array(bits, np.uint32)
         m, l = cuda.local.array(2, np.float32), cuda.local.array(4, np.float32)
-        bar, wg, lane = u32(s0 + u32(at_bar)), u32(warp >> u32(2)), u32(tid & u32(31))
+        bar, lane = u32(s0 + u32(at_bar)), u32(tid & u32(31))
         row, pair = u32(warp * u32(16) + (lane >> u32(2))), u32((lane & u32(3)) * u32(2))
-        qd = u64(DESC_K | u64((s0 + wg * u32(64 * 128)) >> u32(4)))
+        qd = u64(DESC_K | u64((s0 + (warp >> u32(2)) * u32(64 * 128)) >> u32(4)))
         lead = u32(1) if lane == u32(0) else u32(0)                  # every warp says itself that it is through with a place
         scale = ONE if softcap else scale_log2
         query_heads = u32(items // nblocks)
         stage, phase, q_phase = u32(0), u32(0), u32(0)
         for i in range(bits):
             M[i] = u32(0)
-        if turns and wg == u32(consumers - 1):
-            ptx.turn_pass(u32(1))
         at, round_end = u32(cuda.blockIdx.x), u32(cuda.gridDim.x)
         while at < items:
             head, rank = item_of(at, span, query_heads, nblocks)
@@ -223,9 +219,7 @@ def make_consume(shape, dtype, softcap, turns, edge):
                     b = u32(s0 + u32(at_ring) + stage * u32(32))
                     kd = u64(DESC_K | u64((s0 + u32(at_k) + stage * u32(k_bytes)) >> u32(4)))
                     mbar_wait(b, phase)
-                    if turns:
-                        ptx.turn_wait(u32(wg + u32(1)))
-                    advance(O, S, P, M, m, l, qd, kd, vd, u32(b + u32(16)), u32(v_bar + u32(24)), lead, wg, scale, scale_log2, limit, masked)
+                    advance(O, S, P, M, m, l, qd, kd, vd, u32(b + u32(16)), u32(v_bar + u32(24)), lead, scale, scale_log2, limit, masked)
                 mbar_arrive_if(u32(bar + u32(8)), lead)              # q has been read for the last time
                 mbar_wait(u32(b + u32(8)), phase)
                 pv(O, P, u64(DESC_V | u64((s0 + u32(at_v) + stage * u32(v_bytes)) >> u32(4))))

@@ -233,7 +233,7 @@ def make_attend(d, dv, dtype="bf16", softcap=False, tile=None):
     @cuda.jit(launch_bounds=(threads, 8 // warps), fastmath=True)
     def attend(q, k, v, o, lse, heads, order, indptr, indices, kind, tiles, sinks, nheads, group, nq, nk, q_row, q_head, q_batch,
                k_row, k_head, k_batch, v_row, v_head, v_batch, o_row, o_head, factor, limit):
-        """Grid: (query blocks, heads of all batch elements). Addresses, the layout's arrays (see `Plan`), sizes, strides in bytes, `factors`."""
+        """Grid: (query blocks, heads of all batch elements). Addresses, the layout's arrays, sizes, strides in bytes, `factors`."""
         tid, every = u32(cuda.threadIdx.x), u32(cuda.blockIdx.y)
         warp, lane = u32(tid >> u32(5)), u32(tid & u32(31))
         batch, head = u32(every // nheads), u32(every % nheads)

@@ -17,7 +17,9 @@ float32 and float64, any tiles, any head dimensions, every feature. Runs in Numb
 """
 import math
 
-from ._cuda import Inputs, clear_errors, cuda, device_layout, launch, needs_device, on_gpu
+from ..arrays import seen
+from . import _cuda_exact
+from ._cuda import cuda, device_layout, needs_device
 from ._cuda_needs import Needs
 
 __all__ = ["BLOCK", "NEEDS", "forward"]
@@ -33,15 +35,12 @@ def forward(q, k, v, layout, *, scale, softcap=None, sinks=None, slopes=None, ke
     Arrays with a `__cuda_array_interface__` stay on their device and stream, and so do the results.
     """
     asked = {"softcap": softcap, "sinks": sinks, "slopes": slopes, "key_mask": key_mask, "bias": bias, "offset": offset}
+    q, k, v = map(seen, (q, k, v))
     needs_device("cuda_rows", NEEDS, q.dtype.name, q.shape[-1], v.shape[-1], (), "forward")
-    with on_gpu(q), clear_errors("cuda_rows"):
-        x = Inputs("cuda_rows", q, k, v, scale, asked)
-        o, to_o = x.caller.empty((x.heads, x.nq, x.dv), x.dtype)
-        lse, to_lse = x.caller.empty((x.heads, x.nq), x.dtype)
-        if x.heads * x.nq:
-            work = x.q, x.k, x.v, to_o, to_lse, device_layout(layout, x.heads), x.scale, x.features
-            launch("cuda_rows", attend, -(-x.heads * x.nq // THREADS), THREADS, x.caller.stream, *work)
-        return x.caller.give_back(o), x.caller.give_back(lse)
+
+    def kernel_of(x):
+        return attend, -(-x.heads * x.nq // THREADS), THREADS, 0, device_layout(layout, x.heads)
+    return _cuda_exact.forward("cuda_rows", kernel_of, q, k, v, layout, scale, asked)
 
 
 # ---------------------------------------------------------------- one thread

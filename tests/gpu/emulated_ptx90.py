@@ -1,4 +1,4 @@
-"""The instructions of `sparsevis/kernels/_ptx90.py`, emulated: mbarriers, TMA with 128-byte swizzle, wgmma, named barriers.
+"""The instructions of `sparsevis/kernels/_ptx90.py`, emulated: mbarriers, TMA with 128-byte swizzle, wgmma.
 
 wgmma and TMA act at once, in the order of the program; waits for them return. So a missing wait or fence is not seen here.
 """
@@ -10,8 +10,8 @@ from emulator import MACHINE
 
 __all__ = [
     "fence_mbar_init", "fence_tmap", "make_pin", "make_pv", "make_qk", "mbar_arrive", "mbar_arrive_if", "mbar_expect_tx", "mbar_init",
-    "mbar_wait", "reg_dec_24", "reg_dec_32", "reg_inc_136", "reg_inc_160", "reg_inc_232", "reg_inc_240", "sched_edge", "tma_load_4d", "turn_pass",
-    "turn_wait", "wg_wait0", "wg_wait1",
+    "mbar_wait", "reg_dec_24", "reg_dec_32", "reg_inc_136", "reg_inc_160", "reg_inc_240", "sched_edge", "tma_load_4d", "wg_wait0",
+    "wg_wait1",
 ]
 
 
@@ -20,7 +20,7 @@ def _nothing(*_):
 
 
 fence_mbar_init = fence_tmap = wg_wait0 = wg_wait1 = sched_edge = _nothing
-reg_dec_24 = reg_dec_32 = reg_inc_136 = reg_inc_160 = reg_inc_232 = reg_inc_240 = _nothing
+reg_dec_24 = reg_dec_32 = reg_inc_136 = reg_inc_160 = reg_inc_240 = _nothing
 
 
 # ---------------------------------------------------------------- mbarriers
@@ -75,28 +75,6 @@ def mbar_wait(address, parity):
     if barrier.phase == int(parity):                 # the phase of this parity is not over
         barrier.waiting.append(MACHINE.current)
         MACHINE.wait(f"mbar_wait of shared address {int(address)}, parity {int(parity)}")
-
-
-# ---------------------------------------------------------------- named barriers
-
-def _named(i, n, stay):
-    here = MACHINE.named.setdefault(int(i), [0, []])
-    here[0] += 1
-    if here[0] == int(n):
-        for thread in here[1]:
-            MACHINE.wake(thread)
-        MACHINE.named[int(i)] = [0, []]
-    elif stay:
-        here[1].append(MACHINE.current)
-        MACHINE.wait(f"barrier {int(i)} of {int(n)}")
-
-
-def turn_wait(i):
-    _named(i, 256, True)
-
-
-def turn_pass(i):
-    _named(i, 256, False)
 
 
 # ---------------------------------------------------------------- TMA

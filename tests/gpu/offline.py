@@ -1,21 +1,24 @@
 """Compile kernels for a GPU that is not there, and count what the compiler made of them: registers, stack, spills, instructions.
 
-Needs numba-cuda and the wheels nvidia-cuda-nvcc, nvidia-nvvm and nvidia-cuda-nvdisasm. `python offline.py` compiles every shipped kernel.
+Needs numba-cuda and the wheels nvidia-cuda-nvcc, nvidia-nvvm and nvidia-cuda-nvdisasm. `python tests/gpu/offline.py [WORD ...]` compiles the
+shipped kernels whose names hold one of the words, and prints what became of each.
 """
 import re
 import subprocess
 import sys
 import sysconfig
 import tempfile
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
+import numpy as np
+
 __all__ = ["Machine", "compiled", "missing", "shipped"]
 
 TOOLS = Path(sysconfig.get_paths()["purelib"], "nvidia", "cu13", "bin")
+AMPERE, HOPPER = (8, 0), (9, 0, "a")
 
 
 class Machine(NamedTuple):
@@ -31,20 +34,21 @@ class Machine(NamedTuple):
 def missing():
     """What is missing to compile, or None."""
     if find_spec("numba_cuda") is None:
-        return "numba-cuda is not installed"
+        return "numba-cuda is not installed: pip install 'sparsevis[cuda]'"
     absent = [name for name in ("ptxas", "nvdisasm") if not (TOOLS / name).exists()]
     return f"{' and '.join(absent)} not found: pip install nvidia-cuda-nvcc nvidia-cuda-nvdisasm nvidia-nvvm" if absent else None
 
 
-def compiled(built, capability):
-    """Compile what a factory built for a compute capability: (8, 0) or (9, 0, "a")."""
+def compiled(kernel, signature, capability):
+    """Compile a kernel of a signature, as `_cuda_launch.kinds` writes it, for a compute capability: (8, 0) or (9, 0, "a")."""
     from numba import cuda
-    from numba.cuda import compiler, dispatcher, types
+    from numba.cuda import compiler, dispatcher
+
+    from sparsevis.kernels._cuda_launch import _type
     device = SimpleNamespace(compute_capability=capability[:2])
     compiler.get_current_device = dispatcher.get_current_device = lambda: device       # device functions ask the driver
-    options = {name: built.kernel.targetoptions.get(name) for name in ("fastmath", "launch_bounds")}
-    signature = tuple(getattr(types, name) for name in built.signature)
-    ptx, _ = cuda.compile_ptx(built.kernel.py_func, signature, cc=capability, **options)
+    options = {name: kernel.targetoptions.get(name) for name in ("fastmath", "launch_bounds")}
+    ptx, _ = cuda.compile_ptx(kernel.py_func, tuple(map(_type, signature)), cc=capability, **options)
     with tempfile.TemporaryDirectory() as folder:
         source, cubin = Path(folder, "kernel.ptx"), Path(folder, "kernel.cubin")
         source.write_text(ptx)
@@ -71,33 +75,80 @@ def _read(log, listing):
 
 # ---------------------------------------------------------------- what is shipped
 
-def shipped(module):
-    """Return [(name, capability, instruction, build)]: every specialisation that a module's `SHIPPED` or the list here names."""
-    found = import_module(f"sparsevis.kernels.{module}")
-    return list(LISTS[module](found))
+class Kernel(NamedTuple):
+    """A specialisation: how to build it as (kernel, signature), for whom, and the instruction it is about."""
+
+    build: object
+    capability: tuple
+    instruction: str
 
 
-def _mma(kernels):
-    cards = {"consumer": 99 << 10, "A100": 163 << 10}
-    for d, dv in ((16, 16), (40, 40), (64, 64), (80, 80), (96, 96), (128, 128), (192, 192), (256, 256), (64, 128), (192, 128), (128, 64)):
-        tiles = {kernels.tile_of(d, dv, limit): card for card, limit in reversed(cards.items())}
-        for tile, card in tiles.items():
-            for dtype, capped in (("bf16", False), ("f16", True)):
-                name = f"d {d} dv {dv} {dtype}{' softcap' * capped} {card} {tuple(tile)}"
-                yield name, (8, 0), "HMMA", lambda a=(d, dv, dtype, capped, tile): kernels.make_attend(*a)
+def shipped():
+    """Return {name: Kernel} of the specialisations that common head dimensions call for."""
+    return {**_tiled(), **_mma(), **_wgmma()}
 
 
-LISTS = {"cuda_mma": _mma}
+def _built(build, *arguments, **options):
+    built = build(*arguments, **options)
+    return built.kernel, built.signature
 
 
-def main(modules):
-    for module in modules:
-        for name, capability, instruction, build in shipped(module):
-            m = compiled(build(), capability)
-            count = {n: m.counts.get(n, 0) for n in (instruction, "LDSM")}
-            print(f"{module} {name}: {m.registers} registers, stack {m.stack}, spilled {m.spilled}, {count}, "
-                  f"{sum(m.counts.values())} instructions {m.warnings}", flush=True)
+def _mma():
+    from sparsevis.kernels import _cuda_mma_backward as back
+    from sparsevis.kernels import cuda_mma
+    found = {}
+    for d, dv, limit in ((64, 64, 163), (128, 128, 163), (128, 128, 99), (256, 256, 163), (192, 128, 163), (80, 80, 99)):
+        tile = cuda_mma.tile_of(d, dv, limit << 10)
+        found[f"mma forward {d} {dv} {tuple(tile)}"] = Kernel(
+            lambda d=d, dv=dv, tile=tile: _built(cuda_mma.make_attend, d, dv, "bf16", False, tile), AMPERE, "HMMA")
+    for d, softcap, limit in ((64, False, 163), (128, False, 227), (128, True, 163), (256, False, 227)):
+        for of_keys in (True, False):
+            shape = back.shape_of(of_keys, d, d, softcap, limit << 10)
+            found[f"mma backward {'keys' if of_keys else 'queries'} {d}{' softcap' * softcap} {tuple(shape)}"] = Kernel(
+                lambda d=d, k=of_keys, s=softcap, shape=shape: _built(back.make_walk, k, d, d, "f16" if s else "bf16", s, shape), AMPERE,
+                "HMMA")
+    return found
+
+
+def _wgmma():
+    from sparsevis.kernels import cuda_wgmma
+    found = {}
+    for d, keys, dtype, softcap in ((64, 256, "bf16", False), (64, 256, "f16", True), (64, 4096, "bf16", False), (128, 1024, "bf16", False),
+                                    (128, 1024, "f16", True), (192, 1024, "bf16", False), (256, 1024, "bf16", False)):
+        block, blocks = cuda_wgmma.tile_of(d, d, keys, 1.0)
+        found[f"wgmma forward {d} {dtype}{' softcap' * softcap} {block}"] = Kernel(
+            lambda d=d, b=block, t=dtype, s=softcap, n=blocks: _built(cuda_wgmma.make_attend, d, d, b, t, s, blocks=n), HOPPER, "HGMMA")
+    return found
+
+
+def _tiled():
+    from sparsevis.kernels import _cuda_backward as back
+    from sparsevis.kernels import cuda_tiled
+    found, limit = {}, 227 << 10
+    for name, d in (("float32", 64), ("float32", 128), ("float64", 64)):
+        T = np.dtype(name)
+        lists = (("int32", 1, "C"),) * 5 + (("uint32", 3, "C"),)
+        rest = lists, name, ("int64", name, (name, 1, "C"), (name, 1, "C"), ("bool", 2, "C"), (name, 3, "C"), ("int64", 1, "C"), "int64")
+        result, multiply, inputs = (name, 3, "C"), "DFMA" if name == "float64" else "FFMA", ((name, 4, "A"),) * 3
+        shape, back_shape = cuda_tiled.shape_of(T, d, d, limit), back.shape_of(T, d, d, limit)
+        found[f"tiled forward {name} {d}"] = Kernel(
+            lambda T=T, d=d, shape=shape, x=(*inputs, result, (name, 2, "C"), *rest): (
+                cuda_tiled.make_attend(T, d, d, shape, True, True), x), HOPPER, multiply)
+        given = *inputs, inputs[0], inputs[0], (name, 2, "C")
+        for what, make, results in (("queries", back.make_of_queries, (result,)), ("keys", back.make_of_keys, (result, result))):
+            found[f"tiled backward {what} {name} {d}"] = Kernel(
+                lambda T=T, d=d, shape=back_shape, make=make, x=(*given, *results, *rest): (make(T, d, d, shape, True, True), x), HOPPER,
+                multiply)
+    return found
+
+
+def main(words):
+    for name, kernel in shipped().items():
+        if not words or any(word in name for word in words):
+            m = compiled(*kernel.build(), kernel.capability)
+            print(f"{name}: {m.registers} registers, stack {m.stack}, spilled {m.spilled}, {m.counts.get(kernel.instruction, 0)} "
+                  f"{kernel.instruction}, {sum(m.counts.values())} instructions {m.warnings}", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or LISTS)
+    main(sys.argv[1:])

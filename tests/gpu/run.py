@@ -1,7 +1,7 @@
 """Every law of every CUDA kernel on the GPU at hand: python tests/gpu/run.py [--quick] [--only RUNG ...] [--family WORD ...] [--verbose].
 
-The cases of `tests/kernels/cuda_cases.py`, larger than in the simulator, and those of `cuda_owners.py`. The cases of each kernel
-are shared by processes, which begin again behind a case that kills the GPU's context or the process. Prints what failed and a table, and ends with 1
+The cases of `tests/kernels/cuda_cases.py`, larger than in the simulator, and those of `cuda_owners.py`. The cases of each kernel are shared
+by processes, which begin again behind a case that kills the GPU's context or the process. Prints what failed and a table, and ends with 1
 if anything did. `--quick` runs a few small cases in this process: compute-sanitizer python tests/gpu/run.py --quick
 """
 import argparse

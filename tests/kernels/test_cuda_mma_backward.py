@@ -64,7 +64,8 @@ BUGS = {
     "delta left out": ("p * (dp - delta)\n", "p * dp\n", "causal"),
     "slope of the cap left out": (" * (f32(1) - bent * bent)", "", "softcap"),
     "scale left out": ("sums, scale, first", "sums, f32(1), first", "causal"),
-    "one place for two stages": ("u32(memory + u32(at_met + stage_bytes))", "u32(memory + u32(at_met))", "threads in another order, early copies"),
+    "one place for two stages": ("u32(memory + u32(at_met + stage_bytes))", "u32(memory + u32(at_met))",
+                                 "threads in another order, early copies"),
 }
 
 
