@@ -1,6 +1,7 @@
 """The rule in the browser against the rule in Python: every pair of every pattern, and counts of squares and tiles at any length."""
 
 import base64
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -47,6 +48,30 @@ const which = (() => {{ {PAIRS} }})();
 return [which, ...values.blocks.map((b) => Array.from(new Counter(lists[0], made.params, tables, values.n, b).total()))];
 """
 TOTAL = "const c = new Counter(lists[0], made.params, tables, values.n, values.block); return Array.from(c.total());"
+
+
+@dataclass(frozen=True, repr=False)
+class Odd(sv.Pattern):
+    """Every operator a rule may use, where negative numbers, and bounds, are easy to get wrong."""
+
+    size: int = 5
+    shift: int = 3
+
+    def allows(self, q, k, n):
+        turned = ((k - 2 * q) % self.size == self.shift) | ((q - k) // 3 % 4 == 1) & ~(abs(q - k - self.shift) > n // 2)
+        return turned & (q != k) | (-1 * k + 7 > q * self.shift) & (abs(k - 9) >= 4) | (n - q < k) & (q // self.size * 2 < k)
+
+
+@pytest.mark.parametrize("n", [3, 41, 70])
+@pytest.mark.parametrize("pattern", [Odd(), Odd(7, 1), ~Odd(3, 2), sv.Causal() & Odd(4) | sv.Strided(9)], ids=repr)
+def test_every_operator(asked, pattern, n):
+    made = program([pattern], lambda p: [p.parts()], n)
+    assert made.n is None
+    which, *totals = asked(made, BOTH, n=n, blocks=BLOCKS)
+    assert (np.array(which).reshape(n, n) >= 0).tolist() == pattern.mask(n).tolist()
+    for block, (*pairs, full, partial) in zip(BLOCKS, totals, strict=True):
+        layout = sv.Layout.of(pattern, n, block)
+        assert (sum(pairs), full, partial) == (layout.nnz, *layout.tally()[:2]), block
 
 
 @pytest.mark.parametrize("n", [1, 7, 64, 97])
