@@ -8,7 +8,10 @@ const revived = (x) => {
   if ("$bytes" in x) return new DataView(Uint8Array.from(atob(x.$bytes), (c) => c.charCodeAt(0)).buffer);
   return Object.fromEntries(Object.entries(x).map(([key, value]) => [key, revived(value)]));
 };
-const heard = {}, names = Object.keys(STATES), state = { ...revived(SHARED), ...revived(STATES[names[0]]), offline: true, states: names, state: names[0] };
+const heard = {},
+  names = Object.keys(STATES),
+  own = { offline: true, states: names, state: names[0] },
+  state = { ...revived(SHARED), ...revived(STATES[names[0]]), ...own };
 const model = {
   get: (key) => state[key],
   set(key, value) {
@@ -22,7 +25,11 @@ const model = {
 try {                                                               // in a frame of another page: its light or dark is ours
   const outside = window.frameElement?.ownerDocument.documentElement;
   if (outside) {
-    const follow = () => { document.documentElement.style.colorScheme = getComputedStyle(outside).colorScheme; document.documentElement.dataset.theme = outside.dataset.theme ?? ""; };
+    const inside = document.documentElement;
+    const follow = () => {
+      inside.style.colorScheme = getComputedStyle(outside).colorScheme;
+      inside.dataset.theme = outside.dataset.theme ?? "";
+    };
     new MutationObserver(follow).observe(outside, { attributes: true });
     document.body.style.background = "transparent";
     follow();

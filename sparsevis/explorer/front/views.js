@@ -8,7 +8,10 @@ const bytesOf = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byte
 function viewsOf(box, host) {
   const made = { field: fieldView(box, host), graph: graphView(box, host), cost: costView(box, host), real: realView(box, host) };
   return (show) => {
-    for (const [name, view] of Object.entries(made)) { view.box.hidden = name !== show; if (name === show) view.update(); }
+    for (const [name, view] of Object.entries(made)) {
+      view.box.hidden = name !== show;
+      if (name === show) view.update();
+    }
     return show !== "cost" && show !== "real";
   };
 }
@@ -18,7 +21,7 @@ function numbersOf(host, show) {
   return found?.show === show ? found : null;
 }
 function problem(p, found) {
-  p.textContent = found ? found.error ?? "" : "computing …";
+  p.textContent = found ? (found.error ?? "") : "computing …";
   p.hidden = !!found && !found.error;
   return !found || !!found.error;
 }
@@ -29,19 +32,52 @@ function outdated(host, p) {
 }
 
 function fieldView(parent, host) {
-  const box = make(parent, "div", { className: "sv-view" }), bar = make(box, "div", { className: "sv-tools" });
-  let layer = Infinity, timer = null, most = 1;
+  const box = make(parent, "div", { className: "sv-view" }),
+    bar = make(box, "div", { className: "sv-tools" });
+  let layer = Infinity,
+    timer = null,
+    most = 1;
   const play = button(bar, "▶", "play layer by layer", () => (timer ? stop() : start()));
-  const at = slider(bar, "after layer", "layers shown", (x) => { stop(); layer = x >= most ? Infinity : x; draw(); }, { exact: false });
-  const asked = slider(bar, "query", "the query whose field is shown", (x) => { host.quietly("query", Math.max(0, Math.min(host.get("n") - 1, x))); host.redraw(); });
-  const warn = make(box, "p", { className: "sv-error", role: "status" }), old = make(box, "p", { className: "sv-error" }), body = make(box, "div");
+  const at = slider(
+    bar,
+    "after layer",
+    "layers shown",
+    (x) => {
+      stop();
+      layer = x >= most ? Infinity : x;
+      draw();
+    },
+    { exact: false },
+  );
+  const asked = slider(bar, "query", "the query whose field is shown", (x) => {
+    host.quietly("query", Math.max(0, Math.min(host.get("n") - 1, x)));
+    host.redraw();
+  });
+  const warn = make(box, "p", { className: "sv-error", role: "status" }),
+    old = make(box, "p", { className: "sv-error" }),
+    body = make(box, "div");
   const words = make(box, "div", { "aria-live": "polite" });
   const start = () => {
     if (layer === Infinity || layer >= most) layer = -1;
-    const tick = () => { layer++; if (layer >= most) { layer = Infinity; stop(); } draw(); };
-    timer = setInterval(tick, 700); play.textContent = "❚❚"; play.setAttribute("aria-label", "pause"); tick();
+    const tick = () => {
+      layer++;
+      if (layer >= most) {
+        layer = Infinity;
+        stop();
+      }
+      draw();
+    };
+    timer = setInterval(tick, 700);
+    play.textContent = "❚❚";
+    play.setAttribute("aria-label", "pause");
+    tick();
   };
-  const stop = () => { clearInterval(timer); timer = null; play.textContent = "▶"; play.setAttribute("aria-label", "play layer by layer"); };
+  const stop = () => {
+    clearInterval(timer);
+    timer = null;
+    play.textContent = "▶";
+    play.setAttribute("aria-label", "play layer by layer");
+  };
   function draw() {
     const found = numbersOf(host, "field");
     asked.update(valuesOf(0, host.get("n") - 1, 1), host.get("query"));
@@ -49,37 +85,67 @@ function fieldView(parent, host) {
     body.hidden = problem(warn, found);
     if (body.hidden) return;
     outdated(host, old);
-    const theme = host.theme(), dpr = window.devicePixelRatio || 1, said = [];
+    const theme = host.theme(),
+      dpr = window.devicePixelRatio || 1,
+      said = [];
     most = Math.max(...Object.values(found.fields).map((f) => f.rows - 1));
-    at.update(Array.from({ length: most + 1 }, (_, k) => k), Math.min(layer, most));
-    const now = Math.min(layer, most), names = Object.keys(found.fields);
+    at.update(
+      Array.from({ length: most + 1 }, (_, k) => k),
+      Math.min(layer, most),
+    );
+    const now = Math.min(layer, most),
+      names = Object.keys(found.fields);
     while (body.children.length > names.length) body.lastChild.remove();
     names.forEach((name, k) => {
-      const f = found.fields[name], canvas = body.children[k] ?? make(body, "canvas", { className: "sv-strip", role: "img" });
-      const width = Math.max(200, Math.min(900, box.clientWidth)), left = 62, right = 118, row = Math.max(5, Math.min(22, 260 / f.rows)), high = f.rows * row;
-      canvas.style.width = `${width}px`; canvas.style.height = `${high + 22}px`; canvas.width = width * dpr; canvas.height = (high + 22) * dpr;
-      const c = canvas.getContext("2d"), wide = width - left - right, seen = bytesOf(f.seen), n = host.get("n");
-      c.scale(dpr, dpr); c.font = "11px system-ui, sans-serif"; c.textBaseline = "middle";
-      const ground = rgb(theme.ground), blue = rgb(PALETTE.ingredient.window), every = Math.ceil(13 / row);
+      const f = found.fields[name],
+        canvas = body.children[k] ?? make(body, "canvas", { className: "sv-strip", role: "img" });
+      const width = Math.max(200, Math.min(900, box.clientWidth)),
+        left = 62,
+        right = 118,
+        row = Math.max(5, Math.min(22, 260 / f.rows)),
+        high = f.rows * row;
+      canvas.style.width = `${width}px`;
+      canvas.style.height = `${high + 22}px`;
+      canvas.width = width * dpr;
+      canvas.height = (high + 22) * dpr;
+      const c = canvas.getContext("2d"),
+        wide = width - left - right,
+        seen = bytesOf(f.seen),
+        n = host.get("n");
+      c.scale(dpr, dpr);
+      c.font = "11px system-ui, sans-serif";
+      c.textBaseline = "middle";
+      const ground = rgb(theme.ground),
+        blue = rgb(PALETTE.ingredient.window),
+        every = Math.ceil(13 / row);
       for (let l = 0; l < f.rows; l++) {
         for (let x = 0; x < f.wide; x++) {
-          const share = l <= now ? seen[l * f.wide + x] / 255 : 0, before = l > 0 && l <= now ? seen[(l - 1) * f.wide + x] / 255 : share;
+          const share = l <= now ? seen[l * f.wide + x] / 255 : 0,
+            before = l > 0 && l <= now ? seen[(l - 1) * f.wide + x] / 255 : share;
           c.fillStyle = css(mixed(ground, l === now && share > before ? rgb(PALETTE.ingredient.partial) : blue, strength(share)));
-          const a = left + Math.floor((x * wide) / f.wide), b = left + Math.floor(((x + 1) * wide) / f.wide);
+          const a = left + Math.floor((x * wide) / f.wide),
+            b = left + Math.floor(((x + 1) * wide) / f.wide);
           c.fillRect(a, l * row, Math.max(1, b - a), row - (row > 7 ? 1.5 : 0));
         }
         if (l % every && l !== f.rows - 1) continue;
-        c.fillStyle = l === now ? theme.ink : theme.soft; c.textAlign = "right";
+        c.fillStyle = l === now ? theme.ink : theme.soft;
+        c.textAlign = "right";
         c.fillText(l ? `layer ${l}` : "input", left - 6, (l + 0.5) * row);
         c.textAlign = "left";
         if (l <= now) c.fillText(`${grouped(f.sizes[l])} of ${grouped(f.visible)}`, left + wide + 6, (l + 0.5) * row);
       }
-      c.fillStyle = theme.soft; c.textAlign = "left"; c.fillText("key 0", left, high + 11);
-      c.textAlign = "right"; c.fillText(grouped(n - 1), left + wide, high + 11);
-      c.textAlign = "center"; const q = left + ((found.query + 0.5) / n) * wide;
+      c.fillStyle = theme.soft;
+      c.textAlign = "left";
+      c.fillText("key 0", left, high + 11);
+      c.textAlign = "right";
+      c.fillText(grouped(n - 1), left + wide, high + 11);
+      c.textAlign = "center";
+      const q = left + ((found.query + 0.5) / n) * wide;
       if (q > left + 60 && q < left + wide - 60) c.fillText(`▲ query ${grouped(found.query)}`, q, high + 11);
       const title = names.length > 1 ? `${name.toUpperCase()}: ` : "";
-      said.push(`${title}after layer ${now}, query ${grouped(found.query)} has seen ${grouped(f.sizes[now])} of ${grouped(f.visible)} keys. ${f.notes.join("; ")}.`);
+      said.push(
+        `${title}after layer ${now}, query ${grouped(found.query)} has seen ${grouped(f.sizes[now])} of ${grouped(f.visible)} keys. ${f.notes.join("; ")}.`,
+      );
       canvas.setAttribute("aria-label", said[k]);
     });
     words.textContent = said.join(" ");
@@ -88,30 +154,57 @@ function fieldView(parent, host) {
 }
 
 function costView(parent, host) {
-  const box = make(parent, "div", { className: "sv-view" }), bar = make(box, "div", { className: "sv-grid" });
+  const box = make(parent, "div", { className: "sv-view" }),
+    bar = make(box, "div", { className: "sv-grid" });
   const sizes = ["heads", "head_dim", "rate"].map((name) => {
-    const help = { heads: "query heads", head_dim: "dimensions of a head", rate: "GFLOP a second of the machine the time is estimated for" }[name];
+    const help = {
+      heads: "query heads",
+      head_dim: "dimensions of a head",
+      rate: "GFLOP a second of the machine the time is estimated for",
+    }[name];
     return [name, slider(bar, name === "rate" ? "GFLOP/s" : name, help, (x) => host.quietly(name, Math.max(1, x)))];
   });
-  const go = button(bar, "measure on this machine", "time the pattern and dense attention on this machine", () => { go.textContent = "measuring …"; go.disabled = true; host.quietly("measure", host.get("measure") + 1); }, { className: "sv-wide" });
-  const warn = make(box, "p", { className: "sv-error", role: "status" }), old = make(box, "p", { className: "sv-error" }), table = make(box, "table", { className: "sv-costs" }), notes = make(box, "p");
+  const go = button(
+    bar,
+    "measure on this machine",
+    "time the pattern and dense attention on this machine",
+    () => {
+      go.textContent = "measuring …";
+      go.disabled = true;
+      host.quietly("measure", host.get("measure") + 1);
+    },
+    { className: "sv-wide" },
+  );
+  const warn = make(box, "p", { className: "sv-error", role: "status" }),
+    old = make(box, "p", { className: "sv-error" }),
+    table = make(box, "table", { className: "sv-costs" }),
+    notes = make(box, "p");
   let drawn = null;
   return {
     box,
     update() {
       const found = numbersOf(host, "cost");
-      sizes.forEach(([name, s]) => { s.update(valuesOf(1, { heads: 128, head_dim: 256, rate: 1000000 }[name], 1), host.get(name)); s.enable(!host.offline); });
+      sizes.forEach(([name, s]) => {
+        s.update(valuesOf(1, { heads: 128, head_dim: 256, rate: 1000000 }[name], 1), host.get(name));
+        s.enable(!host.offline);
+      });
       go.hidden = host.offline;
       table.hidden = notes.hidden = problem(warn, found);
       if (table.hidden) return;
       outdated(host, old);
       if (drawn === found) return;
-      drawn = found; go.textContent = "measure on this machine"; go.disabled = false;
-      const names = ["a", "b"].filter((x) => `${x}_text` in found.rows[0]), titles = names.length > 1 ? ["A", "B"] : ["this pattern"];
+      drawn = found;
+      go.textContent = "measure on this machine";
+      go.disabled = false;
+      const names = ["a", "b"].filter((x) => `${x}_text` in found.rows[0]),
+        titles = names.length > 1 ? ["A", "B"] : ["this pattern"];
       table.replaceChildren();
-      make(table, "caption", { textContent: `n = ${grouped(host.get("n"))}, ${found.heads} heads of ${host.get("head_dim")}, tiles of ${host.get("block")} × ${host.get("block")}` });
+      make(table, "caption", {
+        textContent: `n = ${grouped(host.get("n"))}, ${found.heads} heads of ${host.get("head_dim")}, tiles of ${host.get("block")} × ${host.get("block")}`,
+      });
       const head = make(make(table, "thead"), "tr");
-      for (const x of ["", ...titles, "dense", ...names.map((_, k) => (names.length > 1 ? `dense / ${titles[k]}` : "dense / this")), ""]) make(head, "th", { scope: "col", textContent: x });
+      for (const x of ["", ...titles, "dense", ...names.map((_, k) => (names.length > 1 ? `dense / ${titles[k]}` : "dense / this")), ""])
+        make(head, "th", { scope: "col", textContent: x });
       const body = make(table, "tbody");
       for (const row of found.rows) {
         const tr = make(body, "tr");
@@ -119,73 +212,17 @@ function costView(parent, host) {
         for (const x of names) make(tr, "td", { textContent: row[`${x}_text`] });
         make(tr, "td", { textContent: row.dense_text });
         for (const x of names) make(tr, "td", { textContent: row.dense && row[x] ? ratio(row.dense / row[x]) : "–" });
-        const bars = make(make(tr, "td", { className: "sv-bars", "aria-hidden": "true" }), "div"), most = Math.max(row.dense ?? 0, ...names.map((x) => row[x] ?? 0));
-        for (const [x, colour] of [["a", "window"], ["b", "global"], ["dense", "dense"]]) if (row[x] && most) make(bars, "i").style.cssText = `width:${Math.max(0.6, (100 * row[x]) / most)}%;background:${PALETTE.ingredient[colour]}`;
+        const bars = make(make(tr, "td", { className: "sv-bars", "aria-hidden": "true" }), "div"),
+          most = Math.max(row.dense ?? 0, ...names.map((x) => row[x] ?? 0));
+        for (const [x, colour] of [
+          ["a", "window"],
+          ["b", "global"],
+          ["dense", "dense"],
+        ])
+          if (row[x] && most)
+            make(bars, "i").style.cssText = `width:${Math.max(0.6, (100 * row[x]) / most)}%;background:${PALETTE.ingredient[colour]}`;
       }
       notes.textContent = `${found.notes.join(". ")}. Bars are to scale: ${names.length > 1 ? "A, B" : "this pattern"}, and dense in grey.`;
-    },
-  };
-}
-
-function realView(parent, host) {
-  const box = make(parent, "div", { className: "sv-view" }), bar = make(box, "div", { className: "sv-grid" });
-  const pick = (k, x) => { const c = [...host.get("capture")]; c[k] = x; host.quietly("capture", c); };
-  const layer = slider(bar, "layer", "captured layer", (x) => pick(0, x), { exact: false }), head = slider(bar, "head", "head of that layer", (x) => pick(1, x), { exact: false });
-  const warn = make(box, "p", { className: "sv-error", role: "status" }), fit = button(box, "n = 512", "set n to the text's 512 tokens", () => { host.quietly("n", 512); host.redraw(); });
-  const old = make(box, "p", { className: "sv-error" }), stage = make(box, "div", { className: "sv-stage" }), words = make(box, "div", { className: "sv-info", "aria-live": "polite" });
-  const heads = make(box, "div", { className: "sv-heads", role: "group", "aria-label": "attention kept by each head of the layer" });
-  let view = [0, 0, 512], cursor = null, figures = {}, data = null, depth = null, kept = {}, at = "a";
-  const has = (name, i, j) => (kept[name][(i * data.n + j) >> 3] >> ((i * data.n + j) & 7)) & 1;
-  const figureHost = {
-    n: () => data?.n ?? 512, view: () => view, most: () => (Object.keys(kept).length > 1 ? 460 : 560), counter: () => null, answer: () => null, colours: () => [], tiles: () => false,
-    query: () => cursor?.[0] ?? 0, showQuery: () => false, cursor: () => cursor, stamp: (name) => `${data.layer}/${data.head}/${kept[`${name}-stamp`]}`,
-    title: () => "real attention",
-    setView([i, j, cells]) { const n = data.n, c = Math.min(n, Math.max(8, Math.round(cells))), p = (x) => Math.floor(Math.max(0, Math.min(n - c, x))); view = [p(i), p(j), c]; host.redraw(); },
-    point(pair, name) { cursor = pair; at = name; host.redraw(); }, pick(pair, name) { cursor = pair; at = name; host.redraw(); },
-    custom(name, theme, [i0, j0, cells]) {                          // kept from sky to blue, dropped from orange to vermilion
-      const image = new ImageData(cells, cells), out = new Uint32Array(image.data.buffer), ground = rgb(theme.ground), ink = rgb(theme.ink);
-      const ramp = (stops, from) => Array.from({ length: 256 }, (_, v) => {
-        const [a, b] = (theme.dark ? [...stops].reverse() : stops).map((x) => rgb(PALETTE.ingredient[x])), end = mixed(rgb(PALETTE.ingredient[stops[1]]), ink, 0.6), x = v / 255;
-        const c = x < 0.35 ? mixed(from, a, x / 0.35) : x < 0.75 ? mixed(a, b, (x - 0.35) / 0.4) : mixed(b, end, (x - 0.75) / 0.25);
-        return packed(c);
-      });
-      const blue = ramp(["partial", "window"], mixed(ground, rgb(PALETTE.ingredient.window), 0.13)), orange = ramp(["sink", "global"], ground);
-      for (let y = 0; y < cells; y++) for (let x = 0; x < cells; x++) out[y * cells + x] = (has(name, i0 + y, j0 + x) ? blue : orange)[depth[(i0 + y) * data.n + j0 + x]];
-      return { image, cell: 1, px: cells, i0, j0 };
-    },
-  };
-  return {
-    box,
-    update() {
-      const found = numbersOf(host, "real"), fresh = host.get("attention");
-      fit.hidden = host.offline || !found?.error || host.get("n") === 512;
-      stage.hidden = words.hidden = heads.hidden = problem(warn, found && fresh?.depth ? found : null);
-      if (stage.hidden) return;
-      outdated(host, old);
-      if (data !== fresh) { data = fresh; depth = bytesOf(data.depth); }
-      layer.update(data.layers, host.get("capture")[0]); head.update(valuesOf(0, data.heads - 1, 1), host.get("capture")[1]);
-      layer.enable(!host.offline); head.enable(!host.offline);
-      kept = {};
-      for (const [name, x] of Object.entries(found.kept)) { kept[name] = bytesOf(x.mask); kept[`${name}-stamp`] = `${found.stamp}`; }
-      const names = Object.keys(found.kept);
-      if (Object.keys(figures).join() !== names.join()) { Object.values(figures).forEach((f) => f.remove()); figures = Object.fromEntries(names.map((x) => [x, figureOf(stage, figureHost, x)])); }
-      for (const name of names) {
-        const f = figures[name], x = found.kept[name], share = x.kept[found.head];
-        f.title.textContent = names.length > 1 ? `${name.toUpperCase()}: ${host.sides()[name]?.code ?? ""}` : "";
-        f.facts.textContent = `keeps ${percent(share)} of this head's attention, drops ${percent(1 - share)} · ${percent(x.pairs)} of the pairs`;
-        f.draw(host.theme());
-        if (!f.key.children.length) for (const [c, text] of [["window", "kept"], ["global", "dropped"]]) { const s = make(f.key, "span", { className: "sv-swatch" }); make(s, "i").style.background = PALETTE.ingredient[c]; s.append(`${text}; depth follows the cube root of the probability`); }
-      }
-      const told = (i, j) => `“${data.tokens[i]}” (${i}) gives “${data.tokens[j]}” (${j}) ${percent(((depth[i * data.n + j] / 255) ** 3) * data.top)} of its attention: `;
-      words.textContent = cursor ? told(...cursor) + names.map((x) => (names.length > 1 ? `${x.toUpperCase()} ` : "") + (has(x, ...cursor) ? "kept" : "dropped")).join(", ") : "Attention of all-MiniLM-L6-v2 reading a page of Alice in Wonderland. Point at a pair, or move with the arrow keys.";
-      heads.replaceChildren();
-      make(heads, "span", { textContent: "kept by each head:" });
-      found.kept[names[0]].kept.forEach((share, h) => {
-        const b = button(heads, "", `head ${h}: ${names.map((x) => percent(found.kept[x].kept[h])).join(" and ")} kept`, () => pick(1, h), { disabled: host.offline });
-        b.setAttribute("aria-pressed", h === found.head);
-        make(b, "span", { textContent: `${h}` });
-        for (const x of names) make(b, "i").style.cssText = `height:${Math.max(1, 40 * found.kept[x].kept[h])}px;background:${PALETTE.ingredient[x === "a" ? "window" : "global"]}`;
-      });
     },
   };
 }
