@@ -1,15 +1,21 @@
-"""The CUDA kernels beside PyTorch's on one GPU, in one process: python benchmarks/gpu.py [--json FILE] [--only NAME] [--rounds N].
+"""The CUDA kernels beside PyTorch's on one GPU: python benchmarks/gpu.py [--json FILE] [--only NAME] [--rounds N] [--processes N].
 
 Needs PyTorch with CUDA and `pip install "sparsevis[cuda]"`. For every case: results are held against float64 on sampled rows; then rounds
 in which every contender runs once, in turn, timed by CUDA events; reported are medians, TFLOP/s on allowed pairs alone (4 d a pair
-forward, 10 d backward), and the median over rounds of their time to ours. A contender that fails says why, and the rest go on.
+forward, 10 d backward), and the median over rounds of their time to ours. A contender that fails says why, and the rest go on. With several
+processes, all compile at the same time and wait for each other; then one case at a time is measured, in the process that compiled it.
 """
 import argparse
+import fcntl
 import json
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -38,6 +44,10 @@ class Case:
     dtype: str = "bfloat16"
     backward: bool = False
     goal: str = ""
+
+    @property
+    def label(self):
+        return f"{self.name}{' back' if self.backward else ''} n={self.n} d={self.d} {self.dtype}"
 
 
 def cases():
@@ -141,7 +151,8 @@ def timed(functions, rounds):
     """Milliseconds of each function, a list each: one call a round, in turn; as many calls a turn as fill a millisecond."""
     repeats, times = {}, {name: [] for name in functions}
     for name, f in functions.items():
-        repeats[name] = max(1, min(20, int(1.0 / max(0.02, one(f, 3)))))
+        ms = one(f, 1)
+        repeats[name] = 1 if ms > 30 else max(4, min(20, int(1.0 / max(0.02, one(f, 3)))))       # several: the host stays ahead
     for turn in range(rounds):
         for name in (list(functions) if turn % 2 == 0 else list(functions)[::-1]):
             times[name].append(one(functions[name], repeats[name]))
@@ -169,11 +180,20 @@ def host_microseconds(f, calls=300):
     return took
 
 
-def preparation(case, device_mask):
-    """Seconds for our layout and for their block mask, compiled before."""
-    best = min(timed_once(lambda: sv.Layout.of(case.pattern, case.n, 128)) for _ in range(3))
+def preparation(case, device_mask, eager_mask):
+    """Seconds for our layout, and for their block mask: compiled before, and as `create_block_mask` is without `torch.compile`."""
+    best = min(timed_once(lambda: sv.Layout.of(case.pattern, case.n, block_of(case))) for _ in range(3))
     theirs = min(timed_once(device_mask) for _ in range(3)) if device_mask else None
-    return best, theirs
+    try:
+        eager = min(timed_once(eager_mask) for _ in range(2)) if case.n == 32768 and not case.backward else None
+    except Exception as e:                              # a mask of all pairs may not fit
+        eager = short(e)
+    return best, theirs, eager
+
+
+def block_of(case):
+    """Tiles that the pattern fits: BigBird's blocks are 64 wide."""
+    return 64 if case.name.startswith("bigbird") else 128
 
 
 def timed_once(f):
@@ -184,49 +204,60 @@ def timed_once(f):
     return time.perf_counter() - begin
 
 
-def run(case, rounds):
-    dtype = getattr(torch, case.dtype)
-    torch.manual_seed(0)
-    q, k, v, do = (torch.randn(1, HEADS, case.n, case.d, device="cuda", dtype=dtype) for _ in range(4))
-    layout = sv.Layout.of(case.pattern, case.n, 128)
-    device_rule = rule(case.pattern, sv.Layout.of(case.pattern, case.n, 64), case.n)
-    def build():
-        return MASK(device_rule, None, None, case.n, case.n, device="cuda")
-    found = {"name": case.name, "n": case.n, "d": case.d, "dtype": case.dtype, "backward": case.backward, "goal": case.goal, "rows": {}}
-    try:
-        flex_mask = build()
-    except Exception as e:
-        flex_mask, found["flex"] = None, short(e)
-    functions = {}
-    for name, f in contenders(case, q, k, v, do, layout, flex_mask):
+class Work:
+    """A case and its contenders, all of whom have run once."""
+
+    def __init__(self, case):
+        dtype = getattr(torch, case.dtype)
+        torch.manual_seed(0)
+        q, k, v, do = (torch.randn(1, HEADS, case.n, case.d, device="cuda", dtype=dtype) for _ in range(4))
+        self.case, self.layout = case, sv.Layout.of(case.pattern, case.n, block_of(case))
+        device_rule = rule(case.pattern, sv.Layout.of(case.pattern, case.n, 64), case.n)
+        self.build, self.eager = (lambda make=make: make(device_rule, None, None, case.n, case.n, device="cuda")
+                                  for make in (MASK, create_block_mask))
+        self.found = found = {"name": case.name, "n": case.n, "d": case.d, "dtype": case.dtype, "backward": case.backward,
+                              "goal": case.goal, "rows": {}}
         try:
+            flex_mask = self.build()
+        except Exception as e:
+            flex_mask, self.build, found["flex"] = None, None, short(e)
+        self.functions = {}
+        for name, f in contenders(case, q, k, v, do, self.layout, flex_mask):
+            try:
+                begin = time.perf_counter()
+                result = f()
+                torch.cuda.synchronize()
+                found["rows"][name] = row = {"first_seconds": time.perf_counter() - begin}
+                if not case.backward:
+                    row["error"] = error(case, result, q, k, v)
+                    if not row["error"] < (1e-5 if case.dtype == "float32" else 3e-2):
+                        raise AssertionError(f"wrong by {row['error']:.1e}")
+                self.functions[name] = f
+            except Exception as e:
+                found["rows"][name] = {"failed": short(e)}
+        if "sparsevis" in self.functions and not case.backward:
+            found["impl"] = sv.attention(q, k, v, self.layout, impl="cuda", return_info=True)[-1].impl
+
+    def measured(self, rounds):
+        """What the rounds showed."""
+        case, found = self.case, self.found
+        for name, f in self.functions.items():
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
-            begin = time.perf_counter()
-            result = f()
+            f()
             torch.cuda.synchronize()
-            row = {"first_seconds": time.perf_counter() - begin, "megabytes": (torch.cuda.max_memory_allocated() - before) / 1e6}
-            if not case.backward:
-                row["error"] = error(case, result, q, k, v)
-                if not row["error"] < (1e-5 if case.dtype == "float32" else 3e-2):
-                    raise AssertionError(f"wrong by {row['error']:.1e}")
-            functions[name], found["rows"][name] = f, row
-        except Exception as e:
-            found["rows"][name] = {"failed": short(e)}
-    pairs = layout.nnz * HEADS
-    times = timed(functions, rounds)
-    for name, ms in times.items():
-        row = found["rows"][name]
-        row["ms"] = statistics.median(ms)
-        row["tflops"] = (10 if case.backward else 4) * case.d * pairs / row["ms"] / 1e9
-        if "sparsevis" in times:
-            row["ratio"] = statistics.median(a / b for a, b in zip(ms, times["sparsevis"], strict=True))
-    if "sparsevis" in functions:
-        found["host_microseconds"] = host_microseconds(functions["sparsevis"])
-        if not case.backward:
-            found["impl"] = sv.attention(q, k, v, layout, impl="cuda", return_info=True)[-1].impl
-    found["layout_seconds"], found["mask_seconds"] = preparation(case, build if flex_mask is not None else None)
-    return found
+            found["rows"][name]["megabytes"] = (torch.cuda.max_memory_allocated() - before) / 1e6
+        times = timed(self.functions, rounds)
+        for name, ms in times.items():
+            row = found["rows"][name]
+            row["ms"] = statistics.median(ms)
+            row["tflops"] = (10 if case.backward else 4) * case.d * self.layout.nnz * HEADS / row["ms"] / 1e9
+            if "sparsevis" in times:
+                row["ratio"] = statistics.median(a / b for a, b in zip(ms, times["sparsevis"], strict=True))
+        if "sparsevis" in self.functions:
+            found["host_microseconds"] = host_microseconds(self.functions["sparsevis"])
+        found["layout_seconds"], found["mask_seconds"], found["mask_eager_seconds"] = preparation(case, self.build, self.eager)
+        return found
 
 
 def short(e):
@@ -234,7 +265,7 @@ def short(e):
 
 
 def line(found):
-    what = f"{found['name']}{' back' if found['backward'] else ''} n={found['n']} d={found['d']} {found['dtype']}"
+    what = Case(found["name"], None, found["n"], found["d"], found["dtype"], found["backward"]).label
     parts = [f"{name} {row['failed']}" if "failed" in row else
              f"{name} {row['ms']:.3f} ms {row['tflops']:.0f} TF {row.get('ratio', 0):.2f}x" for name, row in found["rows"].items()]
     built = f"layout {1e3 * found['layout_seconds']:.1f} ms, mask {1e3 * (found['mask_seconds'] or 0):.1f} ms"
@@ -247,30 +278,67 @@ def matmul_tflops(dtype):
     return 2 * 8192**3 / statistics.median(one(lambda: a @ a, 3) for _ in range(5)) / 1e9
 
 
+@contextmanager
+def turn(folder):
+    """One process at a time."""
+    with open(Path(folder, "turn"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def together(folder, me, processes):
+    """Wait until all processes have compiled."""
+    Path(folder, f"ready{me}").touch()
+    until = time.time() + 300
+    while len(list(Path(folder).glob("ready*"))) < processes and time.time() < until:
+        time.sleep(0.1)
+
+
+def child(options, me, folder):
+    """Compile a share of the cases, wait for the others, and measure in turn; results go to a file."""
+    mine = [case for case in cases() if all(part in case.label for part in options.only.split(","))][me::options.processes]
+    work, results = [], []
+    for case in mine:
+        try:
+            work.append(Work(case))
+        except Exception as e:
+            print(case.label, short(e), flush=True)
+    together(folder, me, options.processes)
+    for x in work:
+        with turn(folder):
+            try:
+                results.append(x.measured(options.rounds))
+                print(line(results[-1]), flush=True)
+            except Exception as e:
+                print(x.case.label, short(e), flush=True)
+    Path(folder, f"result{me}.json").write_text(json.dumps(results))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json")
-    parser.add_argument("--only", default="", help="a part of the case's line, as 'causal' or 'd=64'")
+    parser.add_argument("--only", default="", help="parts of the case's line, as 'causal,d=64'")
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.child:
+        return child(options, int(options.child[0]), options.child[1])
     versions = {"torch": torch.__version__, "numpy": np.__version__, "sparsevis": sv.__version__}
     result = {"gpu": torch.cuda.get_device_name(), "versions": versions, "heads": HEADS, "rounds": options.rounds,
-              **{f"{name}_matmul_tflops": matmul_tflops(getattr(torch, name)) for name in ("float32", "bfloat16")}, "cases": []}
+              **{f"{name}_matmul_tflops": matmul_tflops(getattr(torch, name)) for name in ("float32", "bfloat16")}}
     print(result, flush=True)
-    for case in cases():
-        label = f"{case.name}{' back' if case.backward else ''} n={case.n} d={case.d} {case.dtype}"
-        if all(part in label for part in options.only.split(",")):
-            try:
-                found = run(case, options.rounds)
-                result["cases"].append(found)
-                print(line(found), flush=True)
-            except Exception as e:
-                print(label, short(e), flush=True)
-            torch.cuda.empty_cache()
-            if options.json:
-                with open(options.json, "w") as f:
-                    json.dump(result, f, indent=1)
-    return 0
+    with tempfile.TemporaryDirectory() as folder:
+        asked = {"--only": options.only, "--rounds": str(options.rounds), "--processes": str(options.processes)}
+        command = [sys.executable, __file__, *(word for pair in asked.items() for word in pair), "--child"]
+        running = [subprocess.Popen([*command, str(me), folder]) for me in range(options.processes)]
+        failed = [process.wait() for process in running]
+        order = [case.label for case in cases()]
+        found = [x for file in Path(folder).glob("result*.json") for x in json.loads(file.read_text())]
+        result["cases"] = sorted(found, key=lambda x: order.index(Case(x["name"], None, x["n"], x["d"], x["dtype"], x["backward"]).label))
+    if options.json:
+        Path(options.json).write_text(json.dumps(result, indent=1))
+    return max(failed)
 
 
 if __name__ == "__main__":

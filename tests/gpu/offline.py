@@ -1,7 +1,7 @@
 """Compile kernels for a GPU that is not there, and count what the compiler made of them: registers, stack, spills, instructions.
 
-Needs numba-cuda and the wheels nvidia-cuda-nvcc, nvidia-nvvm and nvidia-cuda-nvdisasm. `python tests/gpu/offline.py [WORD ...]` compiles the
-shipped kernels whose names hold one of the words, and prints what became of each.
+Needs numba-cuda and the wheels nvidia-cuda-nvcc, nvidia-nvvm and nvidia-cuda-nvdisasm. `python tests/gpu/offline.py [WORD ...]` compiles
+the shipped kernels whose names hold one of the words, and prints what became of each.
 """
 import re
 import subprocess
