@@ -15,7 +15,7 @@ from sparsevis.pattern import share
 __all__ = ["module", "page", "still", "style"]
 
 EXPORT = "export default { render };"
-PARTS = ["engine", "paint", "widgets", "panel", "stage", "hover", "programs", "views", "real", "network", "explorer"]
+PARTS = ["engine", "paint", "widgets", "panel", "stage", "hover", "programs", "captions", "left", "views", "real", "network", "explorer"]
 
 
 @lru_cache

@@ -45,6 +45,7 @@ def side_of(names, tree, pattern, head, n, programs):
         "direct": {field: side["direct"][f"0{field}"] for field in fields if f"0{field}" in side["direct"]},
         "heads": len(pattern) if isinstance(pattern, PerHead) else 0, "colours": [p.ingredient for p in parts],
         "labels": [repr(p) for p in parts], "leaves": [repr(leaf) for _, leaf in leaves(one)],
+        "paths": [path for path, _ in leaves(one)],
     }  # fmt: skip
 
 

@@ -93,6 +93,13 @@ def test_sliders_need_no_python(window, tmp_path):
     pattern = sv.Causal() & (sv.SlidingWindow(9) | sv.Strided(4))
     assert (pixels(opened, 32) == first_allowed(pattern, np.arange(32), np.arange(32), 32)).all()
     settle(opened)
+    assert opened.locator(".sv-code").first.text_content() == "sv.Causal() & (sv.SlidingWindow(left=9) | sv.Strided(stride=4))"
+    assert "Causal() & SlidingWindow(left=9)" in opened.locator(".sv-key").first.text_content()
+    opened.get_by_role("slider", name="right", exact=True).press("ArrowRight")
+    settle(opened)
+    assert "SlidingWindow(left=9, right=1)" in opened.locator(".sv-code").first.text_content()
+    opened.get_by_role("slider", name="right", exact=True).press("ArrowLeft")
+    settle(opened)
     assert f"{pattern.mask(32).sum():,} of 1,024 pairs" in opened.locator(".sv-facts").first.text_content()
 
 

@@ -1,12 +1,6 @@
 // The explorer: state comes from traits and goes back to them; what can be drawn without Python is drawn at once.
 
 const TITLES = { mask: "Mask", tiles: "Tiles", field: "Receptive field", graph: "Graph", cost: "Cost", real: "Real attention" };
-const NS = (() => {
-  const out = [];
-  for (let x = 3; x <= 20; x += 0.25) out.push(Math.round(2 ** x));
-  return out;
-})();
-
 function render({ model, el }) {
   const root = make(el, "div", { className: "sv-explorer" }),
     offline = !!model.get("offline");
@@ -33,6 +27,7 @@ function render({ model, el }) {
     sides: () => sides,
     edited: (name) => (sides.stamp < mine.stamp ? optimistic[name] : null) ?? {},
   });
+  const said = (name) => programs.worded(name);
   const { counter: counterOf, program: programOf, answer: answerOf, answers, failed } = programs;
 
   // ---- the view
@@ -53,77 +48,34 @@ function render({ model, el }) {
     }
   }
 
-  // ---- the left side
-
-  const left = make(root, "div", { className: "sv-left" }),
-    main = make(root, "div", { className: "sv-main" });
-  if (offline && get("states").length > 1) {
-    const states = choice(left, "state", "what to show", get("states"), (x) => model.set("state", x));
-    states.row.classList.add("sv-states");
-  }
-  const size = make(left, "div", { className: "sv-sizes", role: "group", "aria-label": "sizes" });
-  const n = slider(size, "n", "number of positions", (x) => {
-    const whole = Math.max(1, Math.min(1 << 20, x));
-    model.set("view", [0, 0, whole]);
-    cursor = null;
-    quietly("n", whole);
-    redraw();
-  });
-  const block = slider(
-    size,
-    "block",
-    "tile of the kernel",
-    (x) => {
-      quietly("block", x);
+  const left = leftOf(root, {
+    get,
+    quietly,
+    offline,
+    choose: (state) => model.set("state", state),
+    sides: () => sides,
+    trees: () => mine,
+    said,
+    failed,
+    resize(whole) {
+      model.set("view", [0, 0, whole]);
+      cursor = null;
+      quietly("n", whole);
       redraw();
     },
-    { exact: false },
-  );
-  const layers = slider(size, "layers", "layers of the stack", (x) => {
-    quietly("layers", x);
-    redraw();
+    set(key, value) {
+      quietly(key, value);
+      redraw();
+    },
+    edit(trees, name, field, value) {
+      mine = { ...mine, ...trees, stamp: mine.stamp + 1 };
+      if (typeof value === "number") (optimistic[name] ??= {})[field] = value;
+      else optimistic = {};
+      quietly("trees", mine);
+      redraw();
+    },
   });
-  const head = slider(size, "head", "which head; all of them together below 0", (x) => quietly("head", x), {
-    exact: false,
-    show: (x) => (x < 0 ? "all" : x),
-  });
-  const panels = {};
-  for (const name of ["a", "b"]) {
-    const box = make(left, "section", { className: "sv-side", "aria-label": name === "a" ? "pattern A" : "pattern B" });
-    const bar = make(box, "div", { className: "sv-bar" });
-    const heading = make(bar, "strong", { textContent: name.toUpperCase() });
-    const action = button(
-      bar,
-      "",
-      "",
-      () => {
-        const trees = { ...mine, stamp: mine.stamp + 1, b: mine.b ? null : structuredClone(mine.a) };
-        mine = trees;
-        optimistic = {};
-        quietly("trees", trees);
-        redraw();
-      },
-      { className: "sv-wide" },
-    );
-    const code = make(box, "code", { className: "sv-code", tabIndex: 0, "aria-label": "the line of Python that makes it" });
-    const body = make(box, "div", { className: "sv-body" }),
-      error = make(box, "p", { className: "sv-error", role: "alert" });
-    const host = {
-      offline,
-      words: () => get("words"),
-      tree: () => mine[name],
-      panel: () => sides[name]?.panel,
-      direct: (field) => sides[name] && field in sides[name].direct,
-      edit(change, field, value) {
-        mine = { ...mine, [name]: change(mine[name]), stamp: mine.stamp + 1 };
-        if (field !== undefined && typeof value === "number") (optimistic[name] ??= {})[field] = value;
-        else optimistic = {};
-        quietly("trees", mine);
-        redraw();
-      },
-    };
-    panels[name] = { box, heading, action, code, error, update: panelOf(body, host) };
-  }
+  const main = make(root, "div", { className: "sv-main" });
 
   // ---- the right side
 
@@ -203,7 +155,7 @@ function render({ model, el }) {
     figuresFor = "",
     pointed = "a";
   function titleOf(name) {
-    return name === "difference" ? "difference of A and B" : (sides[name]?.code ?? "");
+    return name === "difference" ? "difference of A and B" : (said(name)?.code ?? "");
   }
   function tell(aloud) {
     if (!cursor || !sides[pointed] || cursor.some((x) => x >= get("n"))) {
@@ -214,7 +166,7 @@ function render({ model, el }) {
     info.textContent = names
       .map((name, k) => {
         const cell = figures.find((f) => f.name === name)?.cell() ?? 1;
-        const text = described(cursor, cell, name, sides[name], counterOf(name), programOf(name)?.lists, answers[name]?.answer);
+        const text = described(cursor, cell, name, said(name), counterOf(name), programOf(name)?.lists, answers[name]?.answer);
         return names.length < 2 ? text : k ? `B: ${text.slice(text.indexOf(": ") + 2)}` : text.replace(": ", ": A: ");
       })
       .join(". ");
@@ -241,27 +193,7 @@ function render({ model, el }) {
     }
     root.dataset.theme = theme.dark ? "dark" : "light";
     root.classList.toggle("sv-two", !!sides.b);
-    n.update(NS.includes(get("n")) ? NS : [...NS, get("n")].sort((x, y) => x - y), get("n"));
-    block.update([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096], get("block"));
-    layers.update(valuesOf(1, 128, 1), get("layers"));
-    const heads = Math.max(sides.a?.heads ?? 0, sides.b?.heads ?? 0);
-    head.row.hidden = !heads;
-    head.update(valuesOf(-1, Math.max(0, heads - 1), 1), get("head"));
-    n.enable(!offline || ["a", "b"].every((x) => !sides[x] || (sides[x].key && sides[x].n === null)));
-    layers.enable(!offline);
-    head.enable(!offline);
-    for (const [name, p] of Object.entries(panels)) {
-      const side = sides[name];
-      p.box.hidden = !mine[name] && offline;
-      p.action.textContent = name === "a" ? "" : mine.b ? "close" : "compare with a second pattern";
-      p.action.hidden = name === "a" || offline;
-      p.heading.hidden = name === "a" ? !mine.b : !mine.b;
-      p.code.textContent = mine[name] && side?.code ? side.code : "";
-      p.code.hidden = !p.code.textContent;
-      p.error.textContent = (mine[name] && side?.error) || (side && failed.get(side.key)) || "";
-      p.error.hidden = !p.error.textContent;
-      p.update();
-    }
+    left();
     views.forEach((name, k) => {
       const on = get("show") === name;
       shown[k].setAttribute("aria-selected", on);
@@ -282,48 +214,8 @@ function render({ model, el }) {
     clearTimeout(later);
     later = setTimeout(captions, 40);
   }
-  function captions() {
-    if (!alive) return;
-    for (const f of figures) {
-      const side = sides[f.name],
-        counter = side && host.counter(f.name);
-      if (!side) continue;
-      f.title.textContent = f.name === "difference" ? "A compared with B" : sides.b ? `${f.name.toUpperCase()}: ${side.code}` : "";
-      if (!counter && (side.key || !answers[f.name])) f.facts.textContent = side.error ? "" : "computing …";
-      if (counter) f.facts.textContent = factsOf(counter, f.name, side);
-      else if (answers[f.name]?.answer.nnz !== undefined) f.facts.textContent = sentence(answers[f.name].answer.nnz, get("n"));
-      f.key.replaceChildren();
-      if (host.tiles(f.name))
-        for (const [colour, text] of [
-          [PALETTE.ingredient.window, "full tile, or a pair"],
-          [css(paleOf(theme)), "partial tile"],
-          [theme.ground, "skipped"],
-        ])
-          swatch(f.key, colour, text);
-      else side.colours.forEach((x, k) => swatch(f.key, PALETTE.ingredient[x], side.labels[k]));
-    }
-  }
-  const sentence = (nnz, n) =>
-    `${grouped(nnz)} of ${grouped(n * n)} pairs · ${percent(nnz / (n * n))} · ${(nnz / n).toLocaleString("en-US", { maximumFractionDigits: 1, minimumFractionDigits: 1 })} keys a query`;
-  function factsOf(counter, name, side) {
-    const sum = counter.total(),
-      nnz = sum.slice(0, counter.R).reduce((a, b) => a + b, 0);
-    if (name === "difference") return side.labels.map((label, k) => `${grouped(sum[k])} ${label}`).join(" · ");
-    if (!host.tiles(name)) return sentence(nnz, counter.n);
-    const [full, partial] = sum.slice(counter.R),
-      b = counter.block,
-      all = Math.ceil(counter.n / b) ** 2,
-      computed = (full + partial) * b * b;
-    return (
-      `${grouped(full)} full, ${grouped(partial)} partial, ${grouped(all - full - partial)} skipped tiles of ${b} × ${b} · needs ${grouped(nnz)} pairs, computes ${grouped(computed)}` +
-      (nnz ? ` · block tax ${(computed / nnz).toFixed(2)}` : "")
-    );
-  }
-  function swatch(box, colour, text) {
-    const item = make(box, "span", { className: "sv-swatch" });
-    make(item, "i").style.background = colour;
-    item.append(text);
-  }
+  const captions = () =>
+    alive && captioned(figures, { get, theme, two: !!sides.b, side: said, counter: host.counter, tiles: host.tiles, answers });
   const extras = viewsOf(extra, {
     get,
     quietly,

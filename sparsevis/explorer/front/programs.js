@@ -69,6 +69,24 @@ function programsOf({ get, quietly, offline, redraw, view, sides, edited }) {
         room[y * a.px + x] = Math.max(0, Math.min(a.cell, n - a.i0 - y * a.cell)) * Math.max(0, Math.min(a.cell, n - a.j0 - x * a.cell));
     answers[a.figure] = { what: a.what, answer: { ...a, counts: ints(a.counts), room } };
   }
+  // What is told of a pattern in words, with the numbers that the interface has changed since.
+  function worded(name) {
+    const side = sides()[name];
+    if (!side?.paths) return side;
+    let { labels, leaves, code } = side;
+    for (const [field, value] of Object.entries(edited(name))) {
+      if (!(field in side.direct)) continue;
+      const dot = field.lastIndexOf("."),
+        k = side.paths.indexOf(field.slice(0, dot)),
+        old = leaves[k],
+        said = `${field.slice(dot + 1)}=${value}`,
+        known = new RegExp(`\\b${field.slice(dot + 1)}=-?\\d+`);
+      const now = known.test(old) ? old.replace(known, said) : old.replace(/\)$/, old.endsWith("()") ? `${said})` : `, ${said})`);
+      const swap = (text) => text.split(old).join(now);
+      [labels, leaves, code] = [labels.map(swap), leaves.map((x, l) => (l === k ? now : x)), swap(code)];
+    }
+    return { ...side, labels, leaves, code };
+  }
   const stamp = (name) => (counter(name) ? counters[name].what : viewKey(name) + (answers[name]?.what ?? ""));
-  return { load, program, counter, answer, answers, failed, answered, keep, stamp };
+  return { load, program, counter, answer, answers, failed, answered, keep, stamp, worded };
 }
