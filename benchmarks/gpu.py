@@ -32,6 +32,7 @@ import sparsevis as sv
 HEADS = 16
 torch._dynamo.config.recompile_limit = 256
 torch.backends.cuda.matmul.allow_tf32 = False
+torch._functorch.config.donated_buffer = False         # a backward pass is timed many times over one forward pass
 FLEX, MASK = torch.compile(flex_attention, dynamic=False), torch.compile(create_block_mask)
 
 

@@ -66,12 +66,13 @@ class Driver:
         types = [c for kind in prepared.signature for c in launching._slots(kind)]
         where = (ctypes.c_void_p * len(types)).from_address(block)
         values = [c.from_address(at).value for c, at in zip(types, where, strict=True)]
-        self.started.append((prepared.kernel, (x, y, threads, shared, stream), values))
+        self.started.append((prepared.kernel, (x, y, threads, shared, stream), values, prepared.signature))
         return (0,)
 
     def prepare(self, kernel, shared, signature, device):
-        made = SimpleNamespace(kernel=kernel, shared=shared, signature=signature, launch=self.cuLaunchKernel)
-        made.function = made
+        made = object.__new__(launching.Prepared)                    # all of it but what compiles
+        made.kernel, made.shared, made.signature, made.launch = kernel, shared, signature, self.cuLaunchKernel
+        made.function, made.block = made, launching.Block(signature)
         return made
 
 
@@ -86,7 +87,7 @@ def driver(monkeypatch):
                                              MAX_SHARED_MEMORY_PER_BLOCK_OPTIN=232448)
     context = SimpleNamespace(get_memory_info=lambda: (1 << 30, 80 << 30))
     stand_ins = {"upload": upload, "prepare": made.prepare, "tensor_map": lambda *given: np.zeros(128, np.uint8)}
-    for name in ("_cuda", "_cuda_call", "_cuda_launch", "_cuda_mma_backward"):
+    for name in ("_cuda", "_cuda_call", "_cuda_exact", "_cuda_launch", "_cuda_mma_backward"):
         for what in stand_ins.keys() & vars(import_module(f"sparsevis.kernels.{name}")).keys():
             monkeypatch.setattr(f"sparsevis.kernels.{name}.{what}", stand_ins[what])
     monkeypatch.setattr(launching, "driver", lambda: made)
@@ -106,8 +107,10 @@ def driver(monkeypatch):
 
     monkeypatch.setitem(sv.attention.__globals__, "check_inputs", counted)
     forget()
+    _cuda._neutral.cache_clear()
     yield made
     forget()
+    _cuda._neutral.cache_clear()
 
 
 def forget():
@@ -182,6 +185,79 @@ def test_axes(driver, arrays):
         o, lse = sv.attention(*arrays, PATTERN, impl="cuda", return_lse=True)
         assert (o.shape, lse.shape) == (arrays[0].shape, arrays[0].shape[:-1])
     assert driver.checks == 1
+
+
+# ---------------------------------------------------------------- kernels that take arrays
+
+def taken(started):
+    """Numbers of a start: (those that are no addresses, the addresses of arrays), in order."""
+    plain, addresses, values = [], [], iter(started[2])
+
+    def walk(kinds):
+        for kind in kinds:
+            if isinstance(kind, str):
+                plain.append(next(values))
+            elif len(kind) == 3 and isinstance(kind[1], int):
+                numbers = [next(values) for _ in range(5 + 2 * kind[1])]
+                addresses.append(numbers.pop(4))
+                plain.extend(numbers)
+            else:
+                walk(kind)
+    walk(started[3])
+    return plain, addresses
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("impl", ["cuda_rows", "cuda_tiled"])
+def test_exact_kernels_are_kept_ready(driver, impl, dtype):
+    calls(driver, three(dtype=dtype), impl=impl, softcap=3.0)         # another plan of the same layout
+    q, k, v = three(dtype=dtype)
+    first = calls(driver, (q, k, v), impl=impl)[0][0]
+    q2, k2, v2 = three(dtype=dtype)
+    checks = driver.checks
+    o, lse = sv.attention(q2, k2, v2, PATTERN, impl=impl, return_lse=True)
+    assert driver.checks == checks
+    assert (o.shape, lse.shape, lse.dtype) == (q.shape, q.shape[:-1], dtype)
+    second = driver.started[-1]
+    (numbers, before), (same, after) = taken(first), taken(second)
+    assert (first[:2], numbers) == (second[:2], same)
+    assert before[:3] == [x.data_ptr() for x in (q, k, v)]
+    assert after[:5] == [x.data_ptr() for x in (q2, k2, v2, o, lse)]
+    assert before[5:11] == after[5:11], "the layout is another"
+
+
+@pytest.mark.parametrize("impl", ["cuda_rows", "cuda_tiled"])
+def test_sinks_of_exact_kernels_are_read_anew(driver, impl):
+    arrays, sinks = three(dtype=torch.float32), [gpu(torch.rand(4)) for _ in range(2)]
+    for given in (None, *sinks, None):
+        calls(driver, arrays, impl=impl, times=2, sinks=given)
+        found = taken(driver.started[-1])[1][11]
+        assert (found in [x.data_ptr() for x in sinks]) == (given is not None)
+        assert given is None or found == given.data_ptr()
+
+
+def test_gradients_of_the_exact_kernel(driver):
+    do, q, k, v = three(dtype=torch.float32)[:1] + three(dtype=torch.float32)
+    starts = []
+    for dlse in (None, None, draw(1, 4, 96, dtype=torch.float32), draw(1, 4, 96, dtype=torch.float32)):
+        driver.started = []
+        grads = sv.attention_grad(do, q, k, v, PATTERN, impl="cuda_tiled", dlse=dlse)
+        starts.append([(x[:2], *taken(x)) for x in driver.started])
+        (_, _, forward), (_, _, sums), (_, _, queries), (_, _, keys) = starts[-1]
+        assert forward[:3] == queries[:3] == keys[:3] == [x.data_ptr() for x in (q, k, v)]
+        assert sums[:2] == [do.data_ptr(), forward[3]]                # o
+        assert sums[2] == (forward[4] if dlse is None else dlse.data_ptr())
+        assert queries[3:6] == keys[3:6] == [do.data_ptr(), forward[4], sums[3]]       # lse, delta
+        assert [queries[6], *keys[6:8]] == [g.data_ptr() for g in grads]
+    for first, second in ((0, 1), (2, 3)):
+        assert [x[:2] for x in starts[first]] == [x[:2] for x in starts[second]], "not what was started first"
+    assert driver.checks == 2
+
+
+def test_gaps_in_dlse_are_refused(driver):
+    do, (q, k, v) = draw(1, 4, 96, 64, dtype=torch.float32), three(dtype=torch.float32)
+    with pytest.raises(ValueError, match=r"dlse.contiguous\(\)"):
+        sv.attention_grad(do, q, k, v, PATTERN, impl="cuda_tiled", dlse=gpu(torch.zeros(1, 4, 192)[..., ::2]))
 
 
 # ---------------------------------------------------------------- calls that are others
@@ -383,7 +459,7 @@ def test_threads_share_a_plan(driver):
     with ThreadPoolExecutor(4) as pool:
         wanted = [pair for pairs in pool.map(work, range(4)) for pair in pairs]
     assert driver.checks == 1
-    assert sorted(values[:5] for _, _, values in driver.started) == sorted(addresses for addresses, _ in wanted)
+    assert sorted(values[:5] for _, _, values, _ in driver.started) == sorted(addresses for addresses, _ in wanted)
 
 
 @pytest.mark.parametrize("with_dlse", [False, True])
@@ -399,7 +475,7 @@ def test_ready_gradients_start_what_the_first_did(driver, with_dlse):
     changing = ((3, 4), (1, 2, 4), (4, 5, 6), (4, 5))               # o, lse, numbers, dq, dk, dv
     for a, b, own in zip(first, second, changing, strict=True):
         assert [x for i, x in enumerate(a[2]) if i not in own] == [x for i, x in enumerate(b[2]) if i not in own]
-    (*_, forward), (*_, delta), (*_, keys), (*_, queries) = second
+    forward, delta, keys, queries = (x[2] for x in second)
     assert delta[1:3] == forward[3:5]
     assert delta[4] == keys[4] == queries[4]
     assert delta[3] == (options["dlse"].data_ptr() if with_dlse else 0)
