@@ -198,12 +198,15 @@ def _losses(result):
     lost = table(["case", "faster than we are", "their time to ours"], [[case, peer, f"{x:.2f}x"] for x, case, peer in losses(result)])
     goals = [(case, *found) for case in result["cases"] if (found := goal_of(case))]
     missed = [f"{label(case)}: {x:.2f}x of {PEERS[peer]}, {least:g}x was the goal" for case, peer, least, x in goals if x < least]
-    failed = [f"{label(case)}, {PEERS.get(name, name)}: {row['failed']}" for case in result["cases"] for name, row in case["rows"].items()
-              if "failed" in row]  # fmt: skip
+    failed = {}
+    for case in result["cases"]:
+        for name, row in case["rows"].items():
+            if "failed" in row:
+                failed.setdefault((PEERS.get(name, name), row["failed"]), []).append(label(case))
     reached = f"Goals: {len(goals) - len(missed)} of {len(goals)} reached." + "\n" * bool(missed) + "".join(f"\n- {x}" for x in missed)
     parts = [lost if losses(result) else "No peer is faster in any case.", reached]
     if failed:
-        parts.append("Did not run:\n" + "".join(f"\n- {x}" for x in failed))
+        parts.append("Did not run:\n" + "".join(f"\n- {peer} ({'; '.join(cases)}): {why}" for (peer, why), cases in failed.items()))
     return "\n\n".join(parts)
 
 

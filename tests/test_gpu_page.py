@@ -103,7 +103,7 @@ def test_losses_are_found_not_written(page):
                                    (250 / 300, "causal, n = 8,192, d = 64, backward", "FlexAttention")]
     said = page.blocks(RESULT)["losses"]
     assert "Goals: 4 of 5 reached.\n\n- causal, n = 8,192, d = 64: 0.80x of SDPA cuDNN, 1x was the goal" in said
-    assert "- window 256, n = 32,768, d = 64, SDPA flash: RuntimeError: no mask" in said
+    assert "- SDPA flash (window 256, n = 32,768, d = 64): RuntimeError: no mask" in said
     better = copy.deepcopy(RESULT)
     better["cases"] = better["cases"][2:4]
     assert page.blocks(better)["losses"] == "No peer is faster in any case.\n\nGoals: 2 of 2 reached."

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._cuda_lanes import lanes, part
+from ._cuda_lanes import column_of, lanes, part
 
 __all__ = ["Shape", "fitting", "make_add", "make_mask", "make_products", "pitch", "runs", "smaller", "weight_pitch"]
 
@@ -48,7 +48,7 @@ def pitch(n, dtype):
     >>> pitch(64, np.dtype("float32")), pitch(5, np.dtype("float64"))
     (272, 80)
     """
-    pieces = -(-n // 4) * 4 * np.dtype(dtype).itemsize // 16
+    pieces = max(1, -(-n // 4)) * 4 * np.dtype(dtype).itemsize // 16
     return 16 * (pieces + 1 - pieces % 2)
 
 
@@ -112,18 +112,27 @@ def make_products(dtype, d, shape, own_pitch, met_pitch):
 def make_add(dtype, n, shape, w_pitch, met_pitch):
     """Compile sums += w met, for sums of n columns: w are the tile's weights in shared memory, met has a row for each of its columns."""
     T, read, (down, across, *_) = np.dtype(dtype).type, lanes(dtype), shape
-    four, one, size, turns, met_rows, zero = read.four, read.one, np.dtype(dtype).itemsize, runs(n), 8 * across, T(0)
+    four, one, thread, size, turns, met_rows, zero = read.four, read.one, read.thread, np.dtype(dtype).itemsize, runs(n), 8 * across, T(0)
+    last, ragged = 32 * (turns - 1), n % 32 != 0
+
+    @part
+    def beyond():
+        """Bytes back to column 0 where the thread's last run lies beyond the n columns: what it sums then, nobody wants."""
+        left = u32(column_of(u32(thread())) * u32(4) + u32(last))
+        return u32(left * u32(size)) if ragged and left >= u32(n) else u32(0)
 
     @part
     def add(memory, sums, a, w, met):
         """`w` and `met`: places of the thread's first row, and of its first run of columns."""
+        back = beyond()
         for step in range(met_rows // 4):
             for i in range(down):
                 x = four(memory, u32(w + u32(i * 4 * w_pitch) + u32(step) * u32(4 * size)))
                 a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3] = x[0], x[1], x[2], x[3]
             for e in range(4):
                 for j in range(turns):
-                    b = four(memory, u32(met + (u32(step) * u32(4) + u32(e)) * u32(met_pitch) + u32(j * 32 * size)))
+                    at = u32(met + (u32(step) * u32(4) + u32(e)) * u32(met_pitch) + u32(j * 32 * size))
+                    b = four(memory, u32(at - back) if ragged and j == turns - 1 else at)
                     for i in range(down):
                         sums[(i * turns + j) * 4] += a[4 * i + e] * b[0]
                         sums[(i * turns + j) * 4 + 1] += a[4 * i + e] * b[1]
@@ -133,12 +142,14 @@ def make_add(dtype, n, shape, w_pitch, met_pitch):
     @part
     def add_carefully(memory, sums, w, met):
         """The same without what is not allowed, which has the weight -0: there 0 times NaN would be NaN."""
+        back = beyond()
         for step in range(met_rows):
             for i in range(down):
                 x = one(memory, u32(w + u32(i * 4 * w_pitch) + u32(step) * u32(size)))
                 if x != zero or math.copysign(1.0, x) > 0:
                     for j in range(turns):
-                        b = four(memory, u32(met + u32(step) * u32(met_pitch) + u32(j * 32 * size)))
+                        at = u32(met + u32(step) * u32(met_pitch) + u32(j * 32 * size))
+                        b = four(memory, u32(at - back) if ragged and j == turns - 1 else at)
                         for e in range(4):
                             sums[(i * turns + j) * 4 + e] += x * b[e]
     return add, add_carefully
