@@ -57,10 +57,13 @@ def test_a_mistake_in_where_keys_lie_is_seen(name, mistake):
 def test_no_false_alarm_where_keys_lie_otherwise(name, dtype):
     forward, backward = way(name)
     model = WIDE if dtype == "float16" else None
-    report = check(forward, backward=backward, dialect=Dialect(**SPOKEN[name]), dtype=dtype, level="full", model=model)
+    turn = dtype == "float16"  # every second call of a family, and in the other dtype the others
+    some = {family: found[turn::2] for family, found in calls("full").items()}
+    asked = [call for found in some.values() for call in found]
+    report = check(forward, backward=backward, dialect=Dialect(**SPOKEN[name]), dtype=dtype, calls=asked, model=model)
     assert report.ok, report
     family = {"packed": "documents", "padded": "padding", "ring": "decode"}.get(name, "block lists")
-    assert not [o for o in report.outcomes if o.family == family and o.status == "unsupported"]
+    assert not [o for o in report.outcomes if o.call in some[family] and o.status == "unsupported"]
 
 
 def test_the_matrix_is_large_enough_and_names_nine_tenths_of_conventions():
