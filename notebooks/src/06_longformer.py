@@ -245,8 +245,8 @@ expected = {name: cost.nnz for name, cost in counted.items()}
 sv.check({"second": second_set, "first": first_set}, expected)
 
 # %% [markdown]
-# **4.** Write the layer for one head, from `sv.attention(q, k, v, pattern)`. All six arrays have the shape (n, d); `tokens` lists the global
-# tokens, and may be empty.
+# **4.** Write the layer for one head, from `sv.attention(q, k, v, pattern)`. All six arrays have the shape (n, d); `tokens` lists the
+# global tokens, and may be empty.
 
 # %% tags=["exercise"]
 def two_sets(q, k, v, q_global, k_global, v_global, window, tokens):

@@ -176,7 +176,8 @@ gemma = sv.schedules.gemma3(n_layers=48, window=1024)
 price = sv.cost_schedule(gemma, 131_072, heads=8)
 print(f"cache: {price.kv_bytes / price.kv_bytes_dense:.1%} of all full layers")
 assert np.isclose(price.kv_bytes / price.kv_bytes_dense, 1 / 6 + 5 / 6 / 128)
-full = sum(row.flops for row, p in zip(price.rows, gemma) if p == sv.Causal())
+rows = zip(price.rows, gemma, strict=True)
+full = sum(row.flops for row, p in rows if p == sv.Causal())
 assert full > 0.9 * sum(row.flops for row in price.rows)
 
 # %% [markdown]
