@@ -1,9 +1,11 @@
 """Every picture the library draws, on a page: python docs/gallery.py FOLDER [--theme light|dark] [--scale 1].
 
-Writes a PNG for each, films as GIF and as HTML, and index.html. `--scale 2` draws for slides. CI builds all of it.
+Writes a PNG for each, films as GIF and as HTML, index.html, and gallery.json, which the documentation's page reads. `--scale 2` draws for
+slides. CI builds all of it.
 """
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -106,6 +108,7 @@ def main():
         movie.save(arguments.folder / f"{name}.gif")
         movie.save(arguments.folder / f"{name}.html")
         parts.append((f"{name}.gif", name, says))
+    (arguments.folder / "gallery.json").write_text(json.dumps(parts, indent=1), encoding="utf-8")
     shown = [f'<figure><img src="{file}" alt="{says}"><figcaption>{name}: {says}</figcaption></figure>' for file, name, says in parts]
     style = "body{max-width:70rem;margin:2rem auto;font-family:sans-serif}img{max-width:100%}figure{margin:2rem 0}"
     page = f"<!doctype html><meta charset='utf-8'><title>sparsevis</title><style>{style}</style>{''.join(shown)}\n"

@@ -49,7 +49,7 @@ class Dilated(Pattern):
 
     @classmethod
     def by_reach(cls, left, right=0, dilation=1):
-        """Give the sides in positions: |i - j| up to `left` (or `right`) and a multiple of `dilation`, as attention-gym has it.
+        """Give the sides in positions: ``|i - j|`` up to `left` (or `right`) and a multiple of `dilation`, as attention-gym has it.
 
         >>> Dilated.by_reach(4, 4, dilation=2) == Dilated(2, 2, dilation=2)
         True
