@@ -2,7 +2,7 @@
 
 A warp owns 4 `down` rows of a tile and meets all of its 8 `across` columns; of the rows a thread owns every fourth, of the columns every
 eighth, and of sums of n columns every run of four that is its turn (see `_cuda_lanes.py`). For four steps of the inner dimension it reads
-`down` + `across` times 16 bytes and makes 4 `down` `across` multiplications: 16 reads for 256 with 8 and 8.
+`down` + `across` times 16 bytes and makes 4 `down` `across` multiplications: 12 reads for 128 with 4 and 8.
 """
 import math
 from functools import cache
