@@ -60,7 +60,7 @@ def share():
         dense, window = (sv.cost(p, n, heads=32, head_dim=128).flops for p in (sv.Causal(), sv.mistral(4096)))
         rest = 2 * WEIGHTS * n
         shares = [dense / (dense + rest), window / (window + rest)]
-        rows.append([f"{n:,}", *(f"{x:.0%}" for x in shares), _times((dense + rest) / (window + rest))])
+        rows.append([f"{n:,}", *(_share(x) for x in shares), _times((dense + rest) / (window + rest))])
     return _table(["tokens", "attention's share of the arithmetic", "with a window of 4,096", "whole layer, gained at most"], rows)
 
 
@@ -102,7 +102,7 @@ def kept():
         mass = np.concatenate([result[name].mass_by_head for result in results])
         error = np.mean([result[name].relative_error for result in results])
         shares = [results[0][name].cost.density, mass.mean(), mass.min(), mass.max(), error]
-        rows.append([_line(name, KEPT), *(f"{x:.0%}" for x in shares)])
+        rows.append([_line(name, KEPT), *map(_share, shares)])
     return _table(["pattern", "pairs", "mass kept", "worst head", "best head", "error of the outputs"], rows)
 
 
@@ -121,6 +121,10 @@ def _made(lines) -> dict[str, Pattern]:
 
 def _line(name, shown):
     return f"**{name}**<br>`{shown[name]}`".replace("|", "\\|")
+
+
+def _share(x):
+    return f"{100 * x:.0f} %"
 
 
 def _times(x):

@@ -1,5 +1,6 @@
 """How the documentation is built: pip install -e ".[docs]" and python -m sphinx -W -b html docs build/docs."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,14 +28,18 @@ html_static_path, html_css_files = ["_static"], ["site.css"]
 html_sidebars = {page: [] for page in ("choosing", "conventions", "explorer", "gallery", "teaching")}  # one page, nothing beside it
 html_copy_source = html_show_sourcelink = False
 nb_execution_mode = "off"  # what docs/course.py puts there has been run
-nb_ipywidgets_js = {}  # widgets show their still picture: nothing is loaded from anywhere
+# a widget shows its still picture: nothing is loaded from anywhere
+nb_ipywidgets_js, nb_mime_priority_overrides = {}, [("*", "application/vnd.jupyter.widget-view+json", None)]
 nb_code_prompt_show, nb_code_prompt_hide = "Show the solution", "Hide the solution"
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 numpydoc_show_class_members = False
 autosummary_generate = True
+# functions, methods and pages that are named must exist; types in signatures are mostly others', and link where they can
+nitpicky, nitpick_ignore_regex = True, [("py:class", ".*"), ("py:obj", ".*")]
 autodoc_default_options = {"members": True, "undoc-members": False}
 
+shutil.rmtree(Path(__file__).parent / "generated" / "api", ignore_errors=True)  # autosummary leaves what is no longer listed
 choosing.write(Path(__file__).parent / "generated" / "choosing")
 gallery_page.page(Path(__file__).parent / "generated")
 generate.pages(Path(__file__).parent / "generated")

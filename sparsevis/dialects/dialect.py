@@ -37,9 +37,9 @@ class Dialect:
         Where query 0 stands when nq != nk: always at key 0; always so that the last query stands at the last key; never, as only
         nq = nk is taken; where the call says (then, if that is by its arguments, a function of them).
     reads : callable
-        (**arguments) -> Pattern.
+        ``(**arguments) -> Pattern``.
     writes : callable
-        (Rule, Place) -> arguments, or raises Unsayable.
+        ``(Rule, Place) -> arguments``, or raises Unsayable.
     call : str or callable
         The call with "{}" for the arguments, or a function of them that returns the whole text.
     note : str
