@@ -5,11 +5,11 @@ import re
 import subprocess
 import sys
 
-import nbformat
 import pytest
 
 pytest.importorskip("jupytext", reason='the course needs jupytext: pip install -e ".[notebook]"')
 
+import nbformat
 import sheet
 
 KNOWN = sheet.exercises()
