@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("jupytext", reason='the course needs jupytext: pip install -e ".[notebook]"')
 
 import nbformat
+
 import sheet
 
 KNOWN = sheet.exercises()
