@@ -34,14 +34,16 @@ def pages(folder):
     missing = [name for name in names if name not in SHOWN]
     if missing:
         raise ValueError(f"docs/generate.py shows no instance of {', '.join(missing)}")
-    files = {}
+    files, said = {}, []
     for name in names:
         files.setdefault(getattr(patterns, name).__module__.rpartition(".")[2], []).append(name)
     for file, names in files.items():
         opening = inspect.getdoc(inspect.getmodule(getattr(patterns, names[0])))
+        said.append(f"- [{opening.partition(chr(10))[0]}](patterns_{file}.md): {', '.join(f'`{name}`' for name in names)}")
         (folder / f"patterns_{file}.md").write_text(_family(file, opening, names, folder), encoding="utf-8")
     listed = "\n".join(f"patterns_{file}" for file in files)
-    (folder / "patterns.md").write_text(f"# Patterns\n\n```{{toctree}}\n:maxdepth: 2\n\n{listed}\n```\n", encoding="utf-8")
+    text = "# Patterns\n\nA page a family; a pattern's rule, picture, cost and receptive field are read off its code.\n\n" + "\n".join(said)
+    (folder / "patterns.md").write_text(f"{text}\n\n```{{toctree}}\n:hidden:\n\n{listed}\n```\n", encoding="utf-8")
 
 
 def _family(file, opening, names, folder):

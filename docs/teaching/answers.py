@@ -1,5 +1,6 @@
 import sparsevis as sv
 
+
 # 1. A causal window of exactly w keys, the query among them, as a pattern.
 def window(w):
     return sv.SlidingWindow(w)
