@@ -39,7 +39,7 @@ def pages(folder):
         files.setdefault(getattr(patterns, name).__module__.rpartition(".")[2], []).append(name)
     for file, names in files.items():
         opening = inspect.getdoc(inspect.getmodule(getattr(patterns, names[0])))
-        said.append(f"- [{opening.partition(chr(10))[0]}](patterns_{file}.md): {', '.join(f'`{name}`' for name in names)}")
+        said.append(f"- [{opening.partition(chr(10))[0].rstrip('.')}](patterns_{file}.md): {', '.join(f'`{name}`' for name in names)}")
         (folder / f"patterns_{file}.md").write_text(_family(file, opening, names, folder), encoding="utf-8")
     listed = "\n".join(f"patterns_{file}" for file in files)
     text = "# Patterns\n\nA page a family; a pattern's rule, picture, cost and receptive field are read off its code.\n\n" + "\n".join(said)
