@@ -62,7 +62,7 @@ def test_what_is_written_is_read(dtype, tmp_path):
 def test_every_call_of_a_level_can_be_written(tmp_path):
     names = write_vectors(tmp_path / "v")
     assert len(names) > 180
-    said = {family.replace(" ", "-") for family in calls("quick")} - {"alibi"}       # a vector says slopes as the bias that they are
+    said = {family.replace(" ", "-") for family in calls("quick")} - {"alibi"}       # vectors have no slopes
     assert {name.rpartition("-")[0] for name in names} == said
     assert check_vectors(tmp_path / "v", outputs_of(tmp_path / "v")).ok
 
