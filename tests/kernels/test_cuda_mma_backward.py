@@ -74,7 +74,7 @@ BUGS = {
 def words(layout, heads):
     """A layout as the kernels read it."""
     counts = np.diff(layout.indptr).reshape(-1, layout.grid[0])
-    tiles = np.pad(layout.tiles, ((0, 0), (0, 0), (0, -layout.tiles.shape[2] % 4))).view(np.uint32)
+    tiles = np.ascontiguousarray(np.pad(layout.tiles, ((0, 0), (0, 0), (0, -layout.tiles.shape[2] % 4)))).view(np.uint32)
     order = np.argsort(-counts, axis=1, kind="stable").ravel()
     return [*(np.asarray(x, np.int32) for x in (layout.planes(heads), order, layout.indptr, layout.indices, layout.kind)), tiles]
 
