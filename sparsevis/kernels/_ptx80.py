@@ -1,7 +1,7 @@
 """What numba.cuda cannot say by itself, for GPUs of compute capability 8.0 and newer: single PTX instructions as functions.
 
-    tensor cores        mma_bf16, mma_f16, mma_tf32; ldmatrix_x4, ldmatrix_x4_trans bring their operands
-    copies in flight    cp_async16, cp_commit, cp_wait0, cp_wait1, cp_wait2
+    tensor cores        mma_bf16, mma_f16; ldmatrix_x4, ldmatrix_x4_trans bring their operands
+    copies in flight    cp_async16, cp_commit, cp_wait0, cp_wait1
     the warp            shfl_bfly_f32, shfl_bfly_u32, uniform_i32, warp_sync
     fast functions      ex2, lg2, rcp: 2 ** x, log2(x), 1 / x, to about 22 bits; pack_bf16, pack_f16: two numbers in 32 bits
     memory              lds_*, sts_* shared, by 32-bit address; ldg_*, stg_* global, by 64-bit address or by base and element
@@ -23,10 +23,10 @@ except ImportError:                                      # Numba's own CUDA targ
     from numba.core.typing import signature
 
 __all__ = [
-    "asm", "cp_async16", "cp_commit", "cp_wait0", "cp_wait1", "cp_wait2", "cuda", "ex2", "f32", "f64", "gmem_addr", "i32", "i64",
-    "inline", "instruction", "ldg_f32", "ldg_i32", "ldg_u32", "ldg_v4_u32", "ldmatrix_x4", "ldmatrix_x4_trans", "lds_f32", "lds_f64",
-    "lds_v2_f64", "lds_v4_f32", "lds_v4_u32", "lg2", "mma_bf16", "mma_f16", "mma_tf32", "pack_bf16", "pack_f16", "rcp", "shfl_bfly_f32",
-    "shfl_bfly_f64", "shfl_bfly_u32", "smem_addr", "stg_f32", "stg_u32", "stg_v4_f32", "stg_v4_u32", "sts_f32", "sts_f64", "sts_u32",
+    "asm", "cp_async16", "cp_commit", "cp_wait0", "cp_wait1", "cuda", "ex2", "f32", "f64", "gmem_addr", "i32", "i64",
+    "inline", "instruction", "ldg_f32", "ldg_i32", "ldg_u32", "ldmatrix_x4", "ldmatrix_x4_trans", "lds_f32", "lds_f64",
+    "lds_v2_f64", "lds_v4_f32", "lds_v4_u32", "lg2", "mma_bf16", "mma_f16", "pack_bf16", "pack_f16", "rcp", "shfl_bfly_f32",
+    "shfl_bfly_f64", "shfl_bfly_u32", "smem_addr", "stg_f32", "stg_v4_u32", "sts_f32", "sts_f64", "sts_u32",
     "sts_v4_u32", "uniform_i32", "void", "warp_sync",
 ]
 
@@ -107,7 +107,6 @@ def _mma(name, kinds, shape="m16n8k16"):
 
 mma_bf16 = _mma("mma_bf16", "bf16.bf16")
 mma_f16 = _mma("mma_f16", "f16.f16")
-mma_tf32 = _mma("mma_tf32", "tf32.tf32", "m16n8k8")
 
 # Four 8 x 8 matrices of 16-bit numbers; lane l gives the address of row l % 8 of matrix l // 8.
 ldmatrix_x4 = instruction("ldmatrix_x4", "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {$0, $1, $2, $3}, [$4];", "r", "rrrr")
@@ -121,10 +120,6 @@ cp_async16 = instruction("cp_async16", "cp.async.cg.shared.global.L2::128B [$0],
 cp_commit = instruction("cp_commit", "cp.async.commit_group;")          # what was asked for since the last one is a group
 cp_wait0 = instruction("cp_wait0", "cp.async.wait_group 0;")            # all groups of this thread have landed
 cp_wait1 = instruction("cp_wait1", "cp.async.wait_group 1;")            # all but the latest
-cp_wait2 = instruction("cp_wait2", "cp.async.wait_group 2;")
-
-
-# ---------------------------------------------------------------- the warp
 
 # The value of the lane whose number differs by the bits of the second argument.
 shfl_bfly_f32 = instruction("shfl_bfly_f32", "shfl.sync.bfly.b32 $0, $1, $2, 0x1f, 0xffffffff;", "fr", "f")
@@ -158,12 +153,7 @@ sts_f32 = instruction("sts_f32", "st.shared.f32 [$0], $1;", "rf")
 sts_f64 = instruction("sts_f64", "st.shared.f64 [$0], $1;", "rd")
 sts_u32 = instruction("sts_u32", "st.shared.b32 [$0], $1;", "rr")
 sts_v4_u32 = instruction("sts_v4_u32", "st.shared.v4.b32 [$0], {$1, $2, $3, $4};", "rrrrr")
-ldg_v4_u32 = instruction("ldg_v4_u32", "ld.global.nc.L1::no_allocate.v4.b32 {$0, $1, $2, $3}, [$4];", "l", "rrrr")
-stg_u32 = instruction("stg_u32", "st.global.b32 [$0], $1;", "lr")
 stg_v4_u32 = instruction("stg_v4_u32", "st.global.v4.b32 [$0], {$1, $2, $3, $4};", "lrrrr")
-stg_v4_f32 = instruction("stg_v4_f32", "st.global.v4.f32 [$0], {$1, $2, $3, $4};", "lffff")
-
-
 def _element(builder, base, i, kind):
     """Pointer to element i of an array in global memory."""
     pointer = builder.inttoptr(base, kind.as_pointer(1))
