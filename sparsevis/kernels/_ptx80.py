@@ -121,6 +121,9 @@ cp_commit = instruction("cp_commit", "cp.async.commit_group;")          # what w
 cp_wait0 = instruction("cp_wait0", "cp.async.wait_group 0;")            # all groups of this thread have landed
 cp_wait1 = instruction("cp_wait1", "cp.async.wait_group 1;")            # all but the latest
 
+
+# ---------------------------------------------------------------- the warp
+
 # The value of the lane whose number differs by the bits of the second argument.
 shfl_bfly_f32 = instruction("shfl_bfly_f32", "shfl.sync.bfly.b32 $0, $1, $2, 0x1f, 0xffffffff;", "fr", "f")
 shfl_bfly_u32 = instruction("shfl_bfly_u32", "shfl.sync.bfly.b32 $0, $1, $2, 0x1f, 0xffffffff;", "rr", "r")
@@ -154,6 +157,8 @@ sts_f64 = instruction("sts_f64", "st.shared.f64 [$0], $1;", "rd")
 sts_u32 = instruction("sts_u32", "st.shared.b32 [$0], $1;", "rr")
 sts_v4_u32 = instruction("sts_v4_u32", "st.shared.v4.b32 [$0], {$1, $2, $3, $4};", "rrrrr")
 stg_v4_u32 = instruction("stg_v4_u32", "st.global.v4.b32 [$0], {$1, $2, $3, $4};", "lrrrr")
+
+
 def _element(builder, base, i, kind):
     """Pointer to element i of an array in global memory."""
     pointer = builder.inttoptr(base, kind.as_pointer(1))
